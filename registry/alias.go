@@ -1,0 +1,236 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"modelbucket/blob"
+)
+
+// aliasBody is the body of _aliases/<alias>.json. Version 0 is a removed alias: the
+// object stays, and its revision goes on counting.
+type aliasBody struct {
+	revisions
+	Version Number       `json:"version"`
+	At      time.Time    `json:"at"`
+	By      string       `json:"by"`
+	Note    string       `json:"note,omitempty"`
+	History []AliasEntry `json:"history"` // earlier states, newest first
+}
+
+// AliasEntry is one former state of an alias.
+type AliasEntry struct {
+	Revision int64     `json:"revision"`
+	Version  *Number   `json:"version"` // null: it was removed
+	At       time.Time `json:"at"`
+	By       string    `json:"by"`
+	Note     string    `json:"note"`
+}
+
+// AliasInfo is an alias as it is shown.
+type AliasInfo struct {
+	Alias     Alias        `json:"alias"`
+	Version   Number       `json:"version"`
+	Revision  int64        `json:"revision"`
+	ChangedAt time.Time    `json:"changed_at"`
+	ChangedBy string       `json:"changed_by"`
+	Note      string       `json:"note"`
+	History   []AliasEntry `json:"history"` // the last 50 states before this one, newest first
+}
+
+func aliasInfo(a Alias, b *aliasBody) *AliasInfo {
+	history := b.History
+	if history == nil {
+		history = []AliasEntry{}
+	}
+	return &AliasInfo{Alias: a, Version: b.Version, Revision: b.Revision, ChangedAt: b.At, ChangedBy: b.By, Note: b.Note, History: history}
+}
+
+// Alias reads an alias with its history.
+func (r *Registry) Alias(ctx context.Context, t Tenant, m Model, a Alias) (*AliasInfo, error) {
+	s := series{t, m}
+	body, _, err := readMutable[aliasBody](ctx, r, s.aliasKey(a))
+	if err != nil {
+		return nil, err
+	}
+	if body == nil || body.Version == 0 {
+		return nil, r.noAlias(ctx, s, a)
+	}
+	return aliasInfo(a, body), nil
+}
+
+func (r *Registry) noAlias(ctx context.Context, s series, a Alias) error {
+	if body, err := r.readModel(ctx, s); err != nil {
+		return err
+	} else if body == nil {
+		return fmt.Errorf("%s: %w", s, ErrModelNotFound)
+	}
+	return fmt.Errorf("%w: %s has no alias %s", ErrAliasNotFound, s, a)
+}
+
+// Aliases reads the aliases of a model that are set, in the order of the listing.
+func (r *Registry) Aliases(ctx context.Context, t Tenant, m Model) ([]*AliasInfo, error) {
+	s := series{t, m}
+	var names []Alias
+	for after := ""; ; {
+		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.aliasesPrefix(), StartAfter: after})
+		if err != nil {
+			return nil, fmt.Errorf("list aliases of %s: %w", s, err)
+		}
+		for _, o := range page.Objects {
+			if l := s.locate(o.Key); l.kind == kindAlias {
+				names = append(names, Alias(l.name))
+			}
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	bodies := make([]*aliasBody, len(names))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for i, a := range names {
+		g.Go(func() (err error) { bodies[i], _, err = readMutable[aliasBody](gctx, r, s.aliasKey(a)); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("read aliases of %s: %w", s, err)
+	}
+	set := []*AliasInfo{}
+	for i, b := range bodies {
+		if b != nil && b.Version != 0 {
+			set = append(set, aliasInfo(names[i], b))
+		}
+	}
+	return set, nil
+}
+
+// AliasChange moves an alias. IfRevision and IfVersion are expectations; where they do
+// not hold the change is ErrPrecondition. 0 in either means: it must not be set.
+type AliasChange struct {
+	To         Number
+	IfRevision *int64
+	IfVersion  *Number
+	By, Note   string
+
+	nonce string // names the change, so that a repeat is not made twice
+}
+
+func (c AliasChange) admits(a Alias, old *aliasBody) error {
+	state, revision, version := "not set", int64(0), Number(0)
+	if old != nil && old.Version != 0 {
+		revision, version = old.Revision, old.Version
+		state = fmt.Sprintf("at version %d, revision %d, set by %s at %s", version, revision, old.By, old.At.Format(time.RFC3339))
+	}
+	if c.IfRevision != nil && *c.IfRevision != revision {
+		return fmt.Errorf("%w: alias %s is %s; expected was revision %d", ErrPrecondition, a, state, *c.IfRevision)
+	}
+	if c.IfVersion != nil && *c.IfVersion != version {
+		return fmt.Errorf("%w: alias %s is %s; expected was version %d", ErrPrecondition, a, state, *c.IfVersion)
+	}
+	return nil
+}
+
+// next is the state that the change makes of old.
+func (c AliasChange) next(old *aliasBody) *aliasBody {
+	b := &aliasBody{Version: c.To, At: stamp(), By: c.By, Note: c.Note}
+	if old == nil {
+		return b
+	}
+	b.revisions = old.revisions
+	was := AliasEntry{Revision: old.Revision, At: old.At, By: old.By, Note: old.Note}
+	if old.Version != 0 {
+		was.Version = &old.Version
+	}
+	b.History = append([]AliasEntry{was}, old.History[:min(len(old.History), keptRevisions-1)]...)
+	return b
+}
+
+// SetAlias moves an alias to version c.To by compare-and-swap, or makes it. Who deletes
+// a version looks for aliases before and after; who sets one looks for the deletion
+// before and after, and takes the change back: one of the two always sees the other.
+func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	s := series{t, m}
+	if err := r.alive(ctx, s, c.To); err != nil {
+		return nil, err
+	}
+	var before Number
+	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
+		if old != nil {
+			before = old.Version
+		}
+		return c.next(old), c.admits(a, old)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set alias %s of %s: %w", a, s, err)
+	}
+	err = r.alive(ctx, s, c.To)
+	switch {
+	case err == nil:
+		return aliasInfo(a, set), nil
+	case !errors.Is(err, ErrVersionDeleted):
+		return nil, fmt.Errorf("set alias %s of %s: %w: whether version %d was deleted meanwhile: %w", a, s, ErrOutcomeUnknown, c.To, err)
+	}
+	return nil, errors.Join(err, r.takeBack(ctx, s, a, set, before, c.By))
+}
+
+// alive is nil when version n is there and not deleted.
+func (r *Registry) alive(ctx context.Context, s series, n Number) error {
+	_, deleted, err := r.state(ctx, s, n)
+	switch {
+	case errors.Is(err, ErrVersionNotFound):
+		return r.noVersion(ctx, s, Selector{Number: n})
+	case err == nil && deleted:
+		return fmt.Errorf("%s:%d: %w", s, n, ErrVersionDeleted)
+	}
+	return err
+}
+
+// takeBack undoes a change that met a deletion, unless another has followed it.
+func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBody, before Number, by string) error {
+	if before != 0 {
+		if err := r.alive(ctx, s, before); errors.Is(err, ErrVersionDeleted) {
+			before = 0
+		} else if err != nil {
+			return err
+		}
+	}
+	_, err := update(ctx, r, s.aliasKey(a), uuid.NewString(), func(now *aliasBody) (*aliasBody, error) {
+		if now == nil || now.Revision != set.Revision {
+			return nil, errKeep
+		}
+		back := AliasChange{To: before, By: by, Note: fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version)}
+		return back.next(now), nil
+	})
+	if errors.Is(err, errKeep) {
+		return nil
+	}
+	return err
+}
+
+// DeleteAlias removes an alias; c.To does not matter. Its history stays and goes on
+// when the alias is made anew.
+func (r *Registry) DeleteAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	s := series{t, m}
+	c.To = 0
+	body, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
+		if old == nil || old.Version == 0 {
+			return nil, r.noAlias(ctx, s, a)
+		}
+		return c.next(old), c.admits(a, old)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("delete alias %s of %s: %w", a, s, err)
+	}
+	return aliasInfo(a, body), nil
+}

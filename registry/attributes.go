@@ -1,0 +1,136 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"maps"
+)
+
+// Change alters description and tags of a version, model or tenant. Nil fields stay as
+// they are; a nil tag is removed. Without IfRevision it applies to what is there now.
+type Change struct {
+	Description *string
+	Tags        map[string]*string
+	IfRevision  *int64
+	By          string
+}
+
+// The limits of what people may write beside a version.
+const (
+	maxDescription = 64 << 10 // bytes
+	maxTags        = 100
+	maxTagName     = 256
+	maxTagValue    = 8 << 10
+)
+
+func (a *attributes) tags() map[string]string {
+	tags := maps.Clone(a.Tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	return tags
+}
+
+// apply makes the change on a copy that has its own tags. revision is the one that the
+// caller was shown: 0 where nothing had been changed yet.
+func (c Change) apply(what fmt.Stringer, a *attributes, revision int64) error {
+	if c.IfRevision != nil && *c.IfRevision != revision {
+		return fmt.Errorf("%s: %w: it is at revision %d, expected was %d", what, ErrPrecondition, revision, *c.IfRevision)
+	}
+	tags := a.tags()
+	for name, value := range c.Tags {
+		if value == nil {
+			delete(tags, name)
+		} else {
+			tags[name] = *value
+		}
+	}
+	if c.Description != nil {
+		a.Description = *c.Description
+	}
+	a.Tags, a.At, a.By = tags, stamp(), c.By
+	return checkAttributes(a.Description, a.Tags)
+}
+
+// checkAttributes holds description and tags against their limits.
+func checkAttributes(description string, tags map[string]string) error {
+	if len(description) > maxDescription {
+		return fmt.Errorf("%w: the description has %d bytes, it may have %d", ErrTooLarge, len(description), maxDescription)
+	}
+	if len(tags) > maxTags {
+		return fmt.Errorf("%w: %d tags; there may be %d", ErrTooLarge, len(tags), maxTags)
+	}
+	for name, value := range tags {
+		if name == "" || len(name) > maxTagName || len(value) > maxTagValue {
+			return fmt.Errorf("%w: a tag has a name of 1 to %d bytes and a value of at most %d", ErrInvalid, maxTagName, maxTagValue)
+		}
+	}
+	return nil
+}
+
+// UpdateVersion changes description and tags of a version.
+func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Version, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	v, err := r.Resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	_, err = update(ctx, r, v.series().attributesKey(v.Version), "", func(old *attributes) (*attributes, error) {
+		next := attributes{Description: v.Description, Tags: v.Tags} // as published
+		if old != nil {
+			next = *old
+		}
+		return &next, c.apply(v.Ref(), &next, next.Revision)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("update %s: %w", v.Ref(), err)
+	}
+	return r.Version(ctx, v.Ref())
+}
+
+// UpdateModel changes description and tags of a model.
+func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change) (*ModelInfo, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	s := series{t, m}
+	if _, err := r.Model(ctx, t, m); err != nil {
+		return nil, err
+	}
+	_, err := update(ctx, r, s.modelKey(), "", func(old *modelBody) (*modelBody, error) {
+		if old == nil {
+			return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
+		}
+		next := *old
+		return &next, c.apply(s, &next.attributes, next.Revision)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("update %s: %w", s, err)
+	}
+	return r.Model(ctx, t, m)
+}
+
+// UpdateTenant changes description and tags of a tenant, and makes it if there is
+// nothing of it yet.
+func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
+		next := tenantBody{CreatedAt: stamp()}
+		if old != nil {
+			next = *old
+		}
+		return &next, c.apply(tenantName(t), &next.attributes, next.Revision)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("update tenant %s: %w", t, err)
+	}
+	return tenantInfo(t, body), nil
+}
+
+type tenantName Tenant
+
+func (t tenantName) String() string { return "tenant " + string(t) }

@@ -1,0 +1,257 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// maxMetadata bounds metadata.json, in bytes.
+const maxMetadata = 4 << 20
+
+// Commit makes the uploaded files a version: it writes metadata.json and then the
+// commit record, sets the aliases that the publication named, and returns the version.
+// An error that is no ErrOutcomeUnknown means that nothing was saved.
+func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
+	if u.over {
+		return nil, fmt.Errorf("commit %s: %w: the upload is over", u.s, ErrInvalid)
+	}
+	defer u.Abort()
+	if len(u.files) == 0 && u.twin == nil {
+		return nil, fmt.Errorf("commit %s: %w: a version needs at least one file", u.s, ErrInvalid)
+	}
+	slices.SortFunc(u.files, func(a, b storedFile) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	request, err := u.request()
+	if err != nil {
+		return nil, err
+	}
+	rec := u.twin
+	if rec == nil {
+		if rec, err = u.commit(ctx, facts, request); err != nil {
+			return nil, fmt.Errorf("publish to %s: %w", u.s, err)
+		}
+	}
+	if rec.RequestSHA256 != request {
+		return nil, fmt.Errorf("publish to %s: %w: it made version %d; use a new key for other content", u.s, ErrIdempotencyMismatch, rec.Version)
+	}
+	if rec.Folder == u.id {
+		u.settle(ctx, rec)
+	}
+	if err := u.setAliases(ctx, rec); err != nil {
+		return nil, err
+	}
+	return u.r.Version(ctx, Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
+}
+
+// request digests what the request said, so that a repeat can be told from another
+// request under the same key.
+func (u *Upload) request() (string, error) {
+	files := make([]File, len(u.files))
+	for i, f := range u.files {
+		files[i] = f.File
+	}
+	said := struct {
+		Label        Label
+		Description  string
+		Tags         map[string]string
+		Aliases      []Alias
+		UserMetadata json.RawMessage
+		RestoredFrom string
+		Request      []byte
+		Files        []File
+	}{u.p.Label, u.p.Description, u.p.Tags, u.p.Aliases, u.p.UserMetadata, u.p.restoredFrom, u.p.Request, files}
+	if u.p.Request != nil {
+		said.Files = nil
+	}
+	data, err := json.Marshal(said)
+	if err != nil {
+		return "", fmt.Errorf("%w: user_metadata: %w", ErrInvalid, err)
+	}
+	return hexSHA256(data), nil
+}
+
+// commit writes metadata.json and the record. It returns the record that stands for
+// the operation: its own, or that of an earlier request with the same key.
+func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*record, error) {
+	m := &metadata{
+		Tenant: u.p.Tenant, Model: u.p.Model, ID: u.id, Label: u.p.Label,
+		CreatedAt: stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.p.restoredFrom,
+		Description: u.p.Description, Tags: u.p.Tags, UserMetadata: u.p.UserMetadata, Facts: facts,
+	}
+	key := u.s.metadataKey(u.id)
+	data, err := seal(key, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxMetadata {
+		return nil, fmt.Errorf("%w: the metadata has %d bytes, it may have %d", ErrTooLarge, len(data), maxMetadata)
+	}
+	if err := u.fence(ctx, ""); err != nil {
+		return nil, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return u.r.put(gctx, key, data) })
+	if u.first {
+		g.Go(func() error { return u.r.ensureModel(gctx, u.s, u.p.By) })
+	}
+	if err := g.Wait(); err != nil {
+		u.unclear = true
+		return nil, err
+	}
+	if err := u.turn.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer u.turn.release()
+	rec := &record{
+		Folder: u.id, MetadataSHA256: hexSHA256(data), Label: u.p.Label, Operation: u.operation,
+		RequestSHA256: request, By: u.p.By, At: m.CreatedAt,
+	}
+	if err := u.win(ctx, rec); err != nil {
+		return nil, err
+	}
+	if u.twin != nil {
+		return u.twin, nil
+	}
+	u.r.stored.put(recordID{u.s, rec.Version}, versionOf(rec, m))
+	return rec, nil
+}
+
+// win creates the record under the first free number, and sets rec.Version. Before
+// each try it has read every record since the label and the key were free. A try that
+// was sent goes on without the caller's context: an answer is owed.
+func (u *Upload) win(ctx context.Context, rec *record) error {
+	for losses := 0; ; losses++ {
+		last := max(u.turn.seen(), u.scanned)
+		if losses > 1 {
+			top, err := u.r.top(ctx, u.s)
+			if err != nil {
+				return err
+			}
+			last = max(last, top)
+		}
+		if err := u.scan(ctx, last); err != nil || u.twin != nil {
+			return err
+		}
+		if last == MaxNumber {
+			return fmt.Errorf("%w: %s has all the %d versions that a model can have", ErrInvalid, u.s, MaxNumber)
+		}
+		if err := u.fence(ctx, ""); err != nil {
+			return err
+		}
+		rec.Version = last + 1
+		won, err := u.try(ctx, rec)
+		if err != nil || won {
+			return err
+		}
+		u.r.options.OnConflict()
+	}
+}
+
+// try creates the record under its number. Lost means that another publisher has it
+// for good, so that nothing of this try can land any more.
+func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
+	key := u.s.recordKey(rec.Version)
+	data, err := seal(key, rec)
+	if err != nil {
+		return false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	u.committed = true
+	theirs, err := u.r.create(ctx, key, data)
+	switch {
+	case errors.Is(err, errUndecided):
+		return false, &OutcomeUnknown{Key: u.p.Key, Err: err}
+	case err != nil:
+		u.committed = false
+		return false, err
+	}
+	u.turn.saw(rec.Version)
+	if theirs != nil {
+		u.committed = false
+		return false, nil
+	}
+	won = true
+	u.r.records.put(recordID{u.s, rec.Version}, rec)
+	return won, u.confirm(ctx, rec)
+}
+
+// confirm looks again at a commit that was answered so late that the collector may
+// have taken the folder for abandoned.
+func (u *Upload) confirm(ctx context.Context, rec *record) error {
+	if now().Sub(u.renewed) < lateCommit {
+		return nil
+	}
+	there, err := u.r.exists(ctx, u.s.metadataKey(u.id))
+	if err != nil {
+		return &OutcomeUnknown{Key: u.p.Key, Err: err}
+	}
+	if there {
+		return nil
+	}
+	if err := u.r.bury(ctx, u.s, rec.Version, tombstone{Nonce: string(u.id), At: stamp(), By: u.p.By, Reason: "the upload stood still and was given up"}); err != nil {
+		return &OutcomeUnknown{Key: u.p.Key, Err: err}
+	}
+	return fmt.Errorf("%w: the upload stood still for so long that it was given up; send it again", ErrConflict)
+}
+
+// scan reads the records from u.scanned to last. It ends with ErrLabelTaken when one
+// carries the label, and sets twin when one carries the operation.
+func (u *Upload) scan(ctx context.Context, last Number) error {
+	err := u.r.recordRange(ctx, u.s, u.scanned+1, last, func(rec *record) error {
+		switch {
+		case u.twin != nil:
+		case rec.Operation == u.operation:
+			u.twin = rec
+		case u.p.Label != "" && rec.Label == u.p.Label:
+			return fmt.Errorf("%w: %s is the label of version %d of %s; labels are never given twice", ErrLabelTaken, rec.Label, rec.Version, u.s)
+		}
+		return nil
+	})
+	if err == nil {
+		u.scanned = max(u.scanned, last)
+	}
+	return err
+}
+
+// settle writes down what the log says already: indexes, and the end of the intent.
+func (u *Upload) settle(ctx context.Context, rec *record) {
+	keys := []string{}
+	if u.p.Label != "" {
+		keys = append(keys, u.s.labelKey(u.p.Label))
+	}
+	if !madeKey.MatchString(u.p.Key) {
+		keys = append(keys, u.s.operationKey(u.operation))
+	}
+	u.r.afterwards(ctx, "indexes of "+u.s.String()+":"+rec.Version.String(), func(ctx context.Context) error {
+		for _, key := range keys {
+			if err := u.r.setIndex(ctx, key, index{Version: rec.Version}); err != nil {
+				return err
+			}
+		}
+		return u.r.bucket.Delete(ctx, u.s.intentKey(u.id))
+	})
+}
+
+// setAliases moves the aliases that the publication named. A repeat moves none that
+// the first request moved already: the change carries the version's id.
+func (u *Upload) setAliases(ctx context.Context, rec *record) error {
+	for _, alias := range u.p.Aliases {
+		change := AliasChange{To: rec.Version, By: u.p.By, nonce: string(rec.Folder)}
+		if _, err := u.r.SetAlias(ctx, u.p.Tenant, u.p.Model, alias, change); err != nil {
+			if errors.Is(err, ErrVersionDeleted) {
+				return err
+			}
+			return &OutcomeUnknown{Key: u.p.Key, Err: fmt.Errorf("version %d is saved, alias %s is not set: %w", rec.Version, alias, err)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"modelbucket/blob"
+)
+
+// Every JSON object is an envelope: what format it has, where it belongs, and the
+// digest of its body's bytes. A reader checks all three, so that a flipped bit, or an
+// object that lies where it does not belong, is found before it is believed.
+type envelope struct {
+	Format int             `json:"format"`
+	Key    string          `json:"key"`
+	SHA256 string          `json:"sha256"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// formatVersion is the highest format that this program reads, and the one it writes.
+const formatVersion = 1
+
+// maxObject bounds every JSON object that is read, in bytes.
+const maxObject = 8 << 20
+
+func hexSHA256(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// seal makes the bytes to be stored under key.
+func seal(key string, body any) ([]byte, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", key, err)
+	}
+	return json.Marshal(envelope{Format: formatVersion, Key: key, SHA256: hexSHA256(raw), Body: raw})
+}
+
+// unseal checks the bytes found under key and decodes their body into dst. Unknown
+// fields of the body are ignored: a newer node may have written it.
+func unseal(key string, data []byte, dst any) error {
+	var e envelope
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&e); err != nil {
+		return corrupt(key, "not one of our JSON envelopes")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return corrupt(key, "bytes after the JSON envelope")
+	}
+	switch {
+	case e.Format > formatVersion:
+		return corrupt(key, "has format %d, this program reads up to %d: run a newer one", e.Format, formatVersion)
+	case e.Format < 1:
+		return corrupt(key, "has no format")
+	case e.Key != key:
+		return corrupt(key, "says that it belongs elsewhere")
+	case e.SHA256 != hexSHA256(e.Body):
+		return corrupt(key, "its body does not have the digest that it names")
+	}
+	if err := json.Unmarshal(e.Body, dst); err != nil {
+		return corrupt(key, "its body does not have the shape of its kind")
+	}
+	return nil
+}
+
+// readAll reads one small object whole.
+func (r *Registry) readAll(ctx context.Context, key string) ([]byte, blob.Object, error) {
+	body, o, err := r.bucket.Get(ctx, key, blob.Range{})
+	if err != nil {
+		return nil, o, fmt.Errorf("read %s: %w", key, err)
+	}
+	defer body.Close()
+	if o.Size > maxObject {
+		return nil, o, corrupt(key, "%d bytes are more than any object of ours has", o.Size)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, maxObject+1))
+	if err != nil {
+		return nil, o, fmt.Errorf("read %s: %w", key, err)
+	}
+	if int64(len(data)) != o.Size {
+		return nil, o, fmt.Errorf("read %s: %w: %d of %d bytes", key, blob.ErrUnavailable, len(data), o.Size)
+	}
+	return data, o, nil
+}
+
+// read decodes the object under key into dst. What does not fit its envelope is read
+// once more, as the damage may have been the line's, and is ErrCorrupt then.
+func (r *Registry) read(ctx context.Context, key string, dst any) (blob.Object, error) {
+	var err error
+	for range 2 {
+		var data []byte
+		var o blob.Object
+		if data, o, err = r.readAll(ctx, key); err != nil {
+			return o, err
+		}
+		if err = unseal(key, data, dst); err == nil {
+			return o, nil
+		}
+	}
+	return blob.Object{}, err
+}
+
+// exists tells whether key is there.
+func (r *Registry) exists(ctx context.Context, key string) (bool, error) {
+	_, err := r.bucket.Stat(ctx, key)
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for %s: %w", key, err)
+	}
+	return true, nil
+}
+
+// put writes an object that nobody else writes, without a condition.
+func (r *Registry) put(ctx context.Context, key string, data []byte) error {
+	_, err := r.bucket.Put(ctx, key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// errUndecided: a conditional write was sent and its fate is not known.
+var errUndecided = errors.New("not decided")
+
+// create writes data under key if nothing is there. It returns nil when the object
+// now there is ours (a lost answer is settled by reading it back), the bytes found
+// when it is another's, and errUndecided when the context ends before it is known.
+// data must be unique to the caller (a folder, a nonce), or mean the same from anyone.
+func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs []byte, err error) {
+	sent := false
+	undecided := func(err error) error {
+		if sent {
+			return fmt.Errorf("create %s: %w: %w", key, errUndecided, err)
+		}
+		return fmt.Errorf("create %s: %w", key, err)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, undecided(err)
+		}
+		_, err := r.bucket.Put(ctx, key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data)), IfAbsent: true})
+		switch {
+		case err == nil:
+			return nil, nil
+		case errors.Is(err, blob.ErrUnavailable), ctx.Err() != nil:
+			sent = true
+		case !errors.Is(err, blob.ErrPrecondition):
+			return nil, undecided(err)
+		}
+		// Ours from an earlier try, or another's? Only the object itself can tell.
+		found, _, readErr := r.readAll(ctx, key)
+		switch {
+		case readErr == nil && bytes.Equal(found, data):
+			return nil, nil
+		case readErr == nil:
+			return found, nil
+		case errors.Is(readErr, ErrCorrupt):
+			return nil, undecided(readErr)
+		}
+		// Absent, after an unclear answer, is not "no": the request may still be on its
+		// way. Only the same write again can settle it.
+		if waitErr := pause(ctx, retryPause); waitErr != nil {
+			return nil, undecided(errors.Join(err, waitErr))
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Here, and nowhere else, names become keys and keys become names again.
+//
+//	acme/_tenant.json                                    attributes of a tenant
+//	acme/fraud/_model.json                               attributes of a model, deleted_through
+//	acme/fraud/v1.0.0199c2f0-…/model.joblib              a version's folder: its files …
+//	acme/fraud/v1.0.0199c2f0-…/metadata.json             … and the facts about them
+//	acme/fraud/_versions/999999/992-7.json               commit record of version 7
+//	acme/fraud/_versions/999999/992-7.attributes.json    description, tags
+//	acme/fraud/_versions/999999/992-7.tombstone.json     deleted
+//	acme/fraud/_labels/v1.0.json                         index: label → number
+//	acme/fraud/_operations/<sha256>.json                 index: idempotency key → number
+//	acme/fraud/_aliases/champion.json                    alias with its history
+//	acme/fraud/_uploads/<folder>.json                    intent of an upload under way
+//	acme/fraud/_trash/<first>-<last>.json                work list: deleted versions
+//	_system/format.json  _system/root_token.json  _system/gc/<uuid>.json  _system/probe/…
+//
+// A record's number is counted down from MaxNumber, so that the newest is the first
+// key, in folders of a thousand; all keys of one number stand together.
+
+const (
+	metadataName = "metadata.json"
+	formatKey    = "_system/format.json"
+	rootTokenKey = "_system/root_token.json"
+	systemPrefix = "_system/"
+	suffix       = ".json"
+)
+
+// series is a model of a tenant: the prefix below which all its keys lie.
+type series struct {
+	tenant Tenant
+	model  Model
+}
+
+func (s series) String() string { return string(s.tenant) + "/" + string(s.model) }
+
+func (s series) prefix() string   { return string(s.tenant) + "/" + string(s.model) + "/" }
+func (s series) modelKey() string { return s.prefix() + "_model.json" }
+
+func tenantPrefix(t Tenant) string { return string(t) + "/" }
+func tenantKey(t Tenant) string    { return tenantPrefix(t) + "_tenant.json" }
+func gcKey(id string) string       { return systemPrefix + "gc/" + id + suffix }
+
+func (s series) folder(id ID) string                 { return s.prefix() + string(id) + "/" }
+func (s series) metadataKey(id ID) string            { return s.folder(id) + metadataName }
+func (s series) fileKey(id ID, name FileName) string { return s.folder(id) + string(name) }
+
+func (s series) versionsPrefix() string { return s.prefix() + "_versions/" }
+
+// stem is what all keys of one number begin with.
+func (s series) stem(n Number) string {
+	inverse := MaxNumber - n
+	return fmt.Sprintf("%s%06d/%03d-%d", s.versionsPrefix(), inverse/1000, inverse%1000, n)
+}
+func (s series) recordKey(n Number) string     { return s.stem(n) + suffix }
+func (s series) attributesKey(n Number) string { return s.stem(n) + ".attributes.json" }
+func (s series) tombstoneKey(n Number) string  { return s.stem(n) + ".tombstone.json" }
+
+// behind sorts after all keys of number n and before all of n−1.
+func (s series) behind(n Number) string { return s.stem(n) + ".~" }
+
+func (s series) labelsPrefix() string     { return s.prefix() + "_labels/" }
+func (s series) labelKey(l Label) string  { return s.labelsPrefix() + string(l) + suffix }
+func (s series) operationsPrefix() string { return s.prefix() + "_operations/" }
+func (s series) aliasesPrefix() string    { return s.prefix() + "_aliases/" }
+func (s series) aliasKey(a Alias) string  { return s.aliasesPrefix() + string(a) + suffix }
+func (s series) uploadsPrefix() string    { return s.prefix() + "_uploads/" }
+func (s series) intentKey(id ID) string   { return s.uploadsPrefix() + string(id) + suffix }
+func (s series) trashPrefix() string      { return s.prefix() + "_trash/" }
+func (s series) trashKey(a, b Number) string {
+	return fmt.Sprintf("%s%d-%d%s", s.trashPrefix(), a, b, suffix)
+}
+func (s series) operationKey(operation string) string {
+	return s.operationsPrefix() + operation + suffix
+}
+
+// operationName is what is kept of an idempotency key: it may hold anything.
+func operationName(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
+// past is the StartAfter that skips a folder of this name: "0" follows "/".
+func past(prefix, name string) string { return prefix + name + "0" }
+
+// segment is the last name of a folded prefix "acme/fraud/".
+func segment(prefix string) string {
+	prefix = strings.TrimSuffix(prefix, "/")
+	return prefix[strings.LastIndexByte(prefix, '/')+1:]
+}
+
+// The kinds of objects below a model.
+type kind int
+
+const (
+	kindForeign kind = iota // nothing that we would have written
+	kindModel
+	kindRecord
+	kindAttributes
+	kindTombstone
+	kindLabel
+	kindOperation
+	kindAlias
+	kindIntent
+	kindTrash
+	kindMetadata
+	kindFile
+)
+
+// location is a key below a model taken apart.
+type location struct {
+	kind   kind
+	number Number   // record, attributes, tombstone; first of a trash entry
+	last   Number   // last of a trash entry
+	name   string   // label, operation, alias
+	id     ID       // intent, metadata, file
+	file   FileName // file
+}
+
+// locate is the inverse of the builders above. It accepts a key only in the very
+// form in which they make it.
+func (s series) locate(key string) location {
+	rest, ok := strings.CutPrefix(key, s.prefix())
+	if !ok {
+		return location{}
+	}
+	if rest == "_model.json" {
+		return location{kind: kindModel}
+	}
+	folder, name, ok := strings.Cut(rest, "/")
+	if !ok {
+		return location{}
+	}
+	stem, isJSON := strings.CutSuffix(name, suffix)
+	if folder == "_versions" {
+		return s.locateRecord(key, name)
+	}
+	if strings.HasPrefix(folder, "_") && (!isJSON || strings.Contains(stem, "/")) {
+		return location{}
+	}
+	switch folder {
+	case "_labels":
+		if l, err := ParseLabel(stem); err == nil {
+			return location{kind: kindLabel, name: string(l)}
+		}
+	case "_aliases":
+		if a, err := ParseAlias(stem); err == nil {
+			return location{kind: kindAlias, name: string(a)}
+		}
+	case "_operations":
+		if b, err := hex.DecodeString(stem); err == nil && len(b) == sha256.Size && stem == strings.ToLower(stem) {
+			return location{kind: kindOperation, name: stem}
+		}
+	case "_uploads":
+		if id, err := ParseID(stem); err == nil {
+			return location{kind: kindIntent, id: id}
+		}
+	case "_trash":
+		a, b, ok := strings.Cut(stem, "-")
+		first, err1 := ParseNumber(a)
+		last, err2 := ParseNumber(b)
+		if ok && err1 == nil && err2 == nil && first <= last {
+			return location{kind: kindTrash, number: first, last: last}
+		}
+	default:
+		id, err := ParseID(folder)
+		if err != nil {
+			return location{}
+		}
+		if name == metadataName {
+			return location{kind: kindMetadata, id: id}
+		}
+		if f, err := ParseFileName(name); err == nil {
+			return location{kind: kindFile, id: id, file: f}
+		}
+	}
+	return location{}
+}
+
+// locateRecord reads "999999/992-7.json" and its siblings. That both numbers agree is
+// seen by building the key again.
+func (s series) locateRecord(key, name string) location {
+	_, file, ok := strings.Cut(name, "/")
+	_, tail, ok2 := strings.Cut(file, "-")
+	text, _, _ := strings.Cut(tail, ".")
+	n, err := strconv.ParseInt(text, 10, 64)
+	if !ok || !ok2 || err != nil || n < 1 || Number(n) > MaxNumber {
+		return location{}
+	}
+	l := location{number: Number(n)}
+	switch key {
+	case s.recordKey(l.number):
+		l.kind = kindRecord
+	case s.attributesKey(l.number):
+		l.kind = kindAttributes
+	case s.tombstoneKey(l.number):
+		l.kind = kindTombstone
+	default:
+		return location{}
+	}
+	return l
+}

@@ -1,0 +1,227 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"modelbucket/blob"
+)
+
+// The log of a model: its commit records, newest first, with their siblings.
+
+func isNotFound(err error) bool { return errors.Is(err, blob.ErrNotFound) }
+
+// sideBySide bounds the calls to the bucket that one request has under way.
+const sideBySide = 16
+
+// record reads commit record n. Records never change, so they are remembered.
+func (r *Registry) record(ctx context.Context, s series, n Number) (*record, error) {
+	id := recordID{s, n}
+	if rec, ok := r.records.get(id); ok {
+		return rec, nil
+	}
+	key := s.recordKey(n)
+	rec := new(record)
+	if _, err := r.read(ctx, key, rec); err != nil {
+		return nil, err
+	}
+	if rec.Version != n {
+		return nil, corrupt(key, "is the record of version %d", rec.Version)
+	}
+	if _, err := ParseID(string(rec.Folder)); err != nil {
+		return nil, corrupt(key, "names a folder that none of ours is")
+	}
+	r.records.put(id, rec)
+	return rec, nil
+}
+
+// recordRange reads the records from first to last, side by side.
+func (r *Registry) recordRange(ctx context.Context, s series, first, last Number, each func(*record) error) error {
+	for first <= last {
+		batch := make([]*record, min(int(last-first+1), 4*sideBySide))
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(sideBySide)
+		for i := range batch {
+			g.Go(func() (err error) {
+				batch[i], err = r.record(gctx, s, first+Number(i))
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return fmt.Errorf("read the log of %s: %w", s, err)
+		}
+		for _, rec := range batch {
+			if err := each(rec); err != nil {
+				return err
+			}
+		}
+		first += Number(len(batch))
+	}
+	return nil
+}
+
+// entry is what a listing shows of one number.
+type entry struct {
+	number    Number
+	record    bool // always, but for a page that began in its midst
+	deleted   bool
+	described bool // has attributes
+}
+
+// logPage lists the numbers below before (0: all), newest first, from at most limit
+// keys. complete is false when more follow. All keys of the numbers given stand in
+// this one answer of the bucket: a number that the end of a page cut off is left out.
+func (r *Registry) logPage(ctx context.Context, s series, before Number, limit int) (entries []entry, complete bool, err error) {
+	o := blob.ListOptions{Prefix: s.versionsPrefix(), Limit: limit}
+	if before > 0 {
+		o.StartAfter = s.behind(before)
+	}
+	page, err := r.bucket.List(ctx, o)
+	if err != nil {
+		return nil, false, fmt.Errorf("list the log of %s: %w", s, err)
+	}
+	for _, object := range page.Objects {
+		l := s.locate(object.Key)
+		if l.number == 0 {
+			continue // nothing of ours; check reports it
+		}
+		if len(entries) == 0 || entries[len(entries)-1].number != l.number {
+			entries = append(entries, entry{number: l.number})
+		}
+		e := &entries[len(entries)-1]
+		switch l.kind {
+		case kindRecord:
+			e.record = true
+		case kindTombstone:
+			e.deleted = true
+		case kindAttributes:
+			e.described = true
+		}
+	}
+	complete = page.Next == ""
+	if !complete && len(entries) > 0 {
+		entries = entries[:len(entries)-1]
+	}
+	return entries, complete, nil
+}
+
+const (
+	keysForLatest = 20   // costs what one key costs
+	keysForPage   = 1000 // the most that a store gives
+)
+
+// top is the highest number that the log has, deleted or not; 0 when it is empty.
+func (r *Registry) top(ctx context.Context, s series) (Number, error) {
+	for limit := 1; ; limit = keysForPage {
+		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.versionsPrefix(), Limit: limit})
+		if err != nil {
+			return 0, fmt.Errorf("list the log of %s: %w", s, err)
+		}
+		for _, o := range page.Objects {
+			// Any key of a number proves it: siblings come after their record.
+			if l := s.locate(o.Key); l.number > 0 {
+				return l.number, nil
+			}
+		}
+		if page.Next == "" || limit == keysForPage {
+			return 0, nil
+		}
+	}
+}
+
+// latest is the highest number that is not deleted, at one moment during the call; 0
+// when there is none.
+//
+// Two reads of the bucket are not one. The answer from a single page and _model.json
+// beside it holds when it is the very top (then it was the latest just before any
+// deletion in between). Every other answer is read again in order, log first, and
+// holds only if no number was added meanwhile.
+func (r *Registry) latest(ctx context.Context, s series) (n Number, err error) {
+	var body *modelBody
+	var page []entry
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { body, err = r.readModel(gctx, s); return err })
+	g.Go(func() (err error) { page, _, err = r.logPage(gctx, s, 0, keysForLatest); return err })
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	if body == nil {
+		return 0, fmt.Errorf("%s: %w", s, ErrModelNotFound)
+	}
+	if len(page) > 0 && !page[0].deleted && page[0].number > body.DeletedThrough {
+		return page[0].number, nil
+	}
+	for range 20 {
+		top, alive, err := r.scanLatest(ctx, s)
+		if err != nil {
+			return 0, err
+		}
+		more, err := r.exists(ctx, s.recordKey(top+1))
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			return alive, nil
+		}
+	}
+	return 0, fmt.Errorf("latest of %s: %w: others kept adding and deleting versions", s, ErrConflict)
+}
+
+// scanLatest walks the log down to the first number that is not deleted.
+func (r *Registry) scanLatest(ctx context.Context, s series) (top, alive Number, err error) {
+	var before Number
+	for limit := keysForLatest; ; limit = keysForPage {
+		page, complete, err := r.logPage(ctx, s, before, limit)
+		if err != nil {
+			return 0, 0, err
+		}
+		for _, e := range page {
+			top = max(top, e.number)
+			before = e.number
+			if e.deleted {
+				continue
+			}
+			body, err := r.readModel(ctx, s)
+			if err != nil {
+				return 0, 0, err
+			}
+			if body != nil && e.number <= body.DeletedThrough {
+				return top, 0, nil
+			}
+			return top, e.number, nil
+		}
+		if complete {
+			return top, 0, nil
+		}
+	}
+}
+
+// readModel reads _model.json; nil when there is none.
+func (r *Registry) readModel(ctx context.Context, s series) (*modelBody, error) {
+	body, _, err := readMutable[modelBody](ctx, r, s.modelKey())
+	if err == nil && body != nil && body.Folder != s.model {
+		return nil, corrupt(s.modelKey(), "the model's keys lie in another folder: run a newer program")
+	}
+	return body, err
+}
+
+// state tells whether version n is there and not deleted. A version that is both
+// found and alive was so at one moment during the call.
+func (r *Registry) state(ctx context.Context, s series, n Number) (rec *record, deleted bool, err error) {
+	var body *modelBody
+	var buried bool
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { rec, err = r.record(gctx, s, n); return err })
+	g.Go(func() (err error) { buried, err = r.exists(gctx, s.tombstoneKey(n)); return err })
+	g.Go(func() (err error) { body, err = r.readModel(gctx, s); return err })
+	if err := g.Wait(); err != nil {
+		if isNotFound(err) {
+			return nil, false, fmt.Errorf("%s:%d: %w", s, n, ErrVersionNotFound)
+		}
+		return nil, false, err
+	}
+	return rec, buried || body != nil && n <= body.DeletedThrough, nil
+}

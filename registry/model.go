@@ -1,0 +1,265 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"modelbucket/blob"
+)
+
+// ModelInfo is a model as it is shown. It exists while its _model.json is not marked
+// deleted, or while it has a version above the deleted ones.
+type ModelInfo struct {
+	Tenant      Tenant            `json:"tenant"`
+	Model       Model             `json:"model"`
+	Description string            `json:"description"`
+	Tags        map[string]string `json:"tags"`
+	Revision    int64             `json:"revision"` // of description and tags
+	CreatedAt   time.Time         `json:"created_at"`
+	CreatedBy   string            `json:"created_by"`
+	Latest      *Number           `json:"latest"`  // null: none, or not asked for
+	Aliases     map[Alias]Number  `json:"aliases"` // null: not asked for
+}
+
+// ensureModel writes the first _model.json of a model.
+func (r *Registry) ensureModel(ctx context.Context, s series, by string) error {
+	body := &modelBody{Folder: s.model, CreatedAt: stamp(), CreatedBy: by}
+	body.add(uuid.NewString())
+	data, err := seal(s.modelKey(), body)
+	if err != nil {
+		return err
+	}
+	_, err = r.create(ctx, s.modelKey(), data)
+	return err
+}
+
+func modelInfo(s series, body *modelBody) *ModelInfo {
+	m := &ModelInfo{
+		Tenant: s.tenant, Model: s.model, Description: body.Description, Tags: maps.Clone(body.Tags),
+		Revision: body.Revision, CreatedAt: body.CreatedAt, CreatedBy: body.CreatedBy,
+	}
+	if m.Tags == nil {
+		m.Tags = map[string]string{}
+	}
+	return m
+}
+
+// Model describes one model with its latest version and its aliases.
+func (r *Registry) Model(ctx context.Context, t Tenant, m Model) (*ModelInfo, error) {
+	s := series{t, m}
+	body, err := r.readModel(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if body == nil {
+		return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
+	}
+	info := modelInfo(s, body)
+	if err := r.fillModel(ctx, s, info); err != nil {
+		return nil, err
+	}
+	if body.Deleted && info.Latest == nil {
+		return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
+	}
+	return info, nil
+}
+
+// fillModel adds what takes more calls than reading _model.json.
+func (r *Registry) fillModel(ctx context.Context, s series, info *ModelInfo) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		n, err := r.latest(gctx, s)
+		if err == nil && n > 0 {
+			info.Latest = &n
+		}
+		return err
+	})
+	g.Go(func() error {
+		aliases, err := r.Aliases(gctx, s.tenant, s.model)
+		info.Aliases = make(map[Alias]Number, len(aliases))
+		for _, a := range aliases {
+			info.Aliases[a.Alias] = a.Version
+		}
+		return err
+	})
+	return g.Wait()
+}
+
+// ModelQuery chooses a page of a tenant's models: those behind After in the order of
+// the listing, at most Limit (0: 100). Latest asks for latest and aliases as well,
+// which costs some calls for each model; without it a model costs one read.
+type ModelQuery struct {
+	After  Model
+	Limit  int
+	Latest bool
+}
+
+// ModelPage is a page of models; Next, unless it is empty, is the After of the next.
+type ModelPage struct {
+	Models []*ModelInfo
+	Next   Model
+}
+
+// Models lists the models of a tenant. ErrTenantNotFound where there is nothing of it.
+func (r *Registry) Models(ctx context.Context, t Tenant, q ModelQuery) (ModelPage, error) {
+	limit := pageLimit(q.Limit)
+	page := ModelPage{Models: []*ModelInfo{}}
+	first := true
+	for {
+		names, complete, err := r.modelNames(ctx, t, q.After, limit+1)
+		if err != nil {
+			return ModelPage{}, err
+		}
+		if first && q.After == "" && len(names) == 0 && complete {
+			if _, err := r.Tenant(ctx, t); err != nil {
+				return ModelPage{}, err
+			}
+		}
+		first = false
+		more := len(names) > limit-len(page.Models)
+		if more {
+			names = names[:limit-len(page.Models)]
+		}
+		infos, err := r.describeModels(ctx, t, names, q.Latest)
+		if err != nil {
+			return ModelPage{}, err
+		}
+		page.Models = append(page.Models, infos...)
+		if len(names) > 0 {
+			q.After = names[len(names)-1]
+		}
+		if complete && !more {
+			return page, nil
+		}
+		if len(page.Models) == limit {
+			page.Next = q.After
+			return page, nil
+		}
+	}
+}
+
+// modelNames lists the names behind after in the order of the listing, at most limit.
+func (r *Registry) modelNames(ctx context.Context, t Tenant, after Model, limit int) (names []Model, complete bool, err error) {
+	folders, complete, err := r.folders(ctx, tenantPrefix(t), string(after), limit)
+	for _, name := range folders {
+		if m, err := ParseModel(name); err == nil {
+			names = append(names, m)
+		}
+	}
+	return names, complete, err
+}
+
+// folders lists the names of the folders below prefix that come after one of them
+// ("": all), at most limit and at least one unless there are no more.
+func (r *Registry) folders(ctx context.Context, prefix, after string, limit int) (names []string, complete bool, err error) {
+	o := blob.ListOptions{Prefix: prefix, Delimiter: "/", Limit: min(limit, keysForPage)}
+	if after != "" {
+		o.StartAfter = past(prefix, after)
+	}
+	for {
+		page, err := r.bucket.List(ctx, o)
+		if err != nil {
+			return nil, false, fmt.Errorf("list %s: %w", cmp.Or(prefix, "the bucket"), err)
+		}
+		for _, p := range page.Prefixes {
+			names = append(names, segment(p))
+		}
+		if page.Next == "" {
+			return names, true, nil
+		}
+		if len(names) > 0 {
+			return names, false, nil
+		}
+		o.StartAfter = page.Next
+	}
+}
+
+// describeModels reads the models side by side and leaves out those that do not exist.
+func (r *Registry) describeModels(ctx context.Context, t Tenant, names []Model, latest bool) ([]*ModelInfo, error) {
+	infos := make([]*ModelInfo, len(names))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for i, name := range names {
+		g.Go(func() error {
+			s := series{t, name}
+			body, err := r.readModel(gctx, s)
+			if err != nil || body == nil {
+				return err
+			}
+			info := modelInfo(s, body)
+			if latest || body.Deleted {
+				if err := r.fillModel(gctx, s, info); err != nil {
+					return err
+				}
+			}
+			if !body.Deleted || info.Latest != nil {
+				infos[i] = info
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("list models of %s: %w", t, err)
+	}
+	found := infos[:0]
+	for _, info := range infos {
+		if info != nil {
+			found = append(found, info)
+		}
+	}
+	return found, nil
+}
+
+// AllModelsQuery chooses a page of the models of all tenants that MaySee admits (nil:
+// all): it begins with the models of Tenant behind After and goes on with the tenants
+// behind that one.
+type AllModelsQuery struct {
+	Tenant Tenant
+	After  Model
+	Limit  int
+	Latest bool
+	MaySee func(Tenant) bool
+}
+
+// AllModelsPage is a page of models of many tenants. NextTenant, unless it is empty,
+// and NextModel begin the next page.
+type AllModelsPage struct {
+	Models     []*ModelInfo
+	NextTenant Tenant
+	NextModel  Model
+}
+
+// AllModels lists the models of many tenants, tenant by tenant.
+func (r *Registry) AllModels(ctx context.Context, q AllModelsQuery) (AllModelsPage, error) {
+	limit := pageLimit(q.Limit)
+	page := AllModelsPage{Models: []*ModelInfo{}}
+	for tenant, after := q.Tenant, q.After; ; after = "" {
+		if tenant != "" && (q.MaySee == nil || q.MaySee(tenant)) {
+			models, err := r.Models(ctx, tenant, ModelQuery{After: after, Limit: limit - len(page.Models), Latest: q.Latest})
+			if err != nil && !errors.Is(err, ErrTenantNotFound) {
+				return AllModelsPage{}, err
+			}
+			page.Models = append(page.Models, models.Models...)
+			if models.Next != "" {
+				page.NextTenant, page.NextModel = tenant, models.Next
+				return page, nil
+			}
+		}
+		next, err := r.tenantNames(ctx, tenant, 1, q.MaySee)
+		if err != nil || len(next) == 0 {
+			return page, err
+		}
+		tenant = next[0]
+		if len(page.Models) == limit {
+			page.NextTenant = tenant
+			return page, nil
+		}
+	}
+}

@@ -1,0 +1,336 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"modelbucket/blob"
+)
+
+// Publication says what is about to be published, before its files are known.
+type Publication struct {
+	Tenant       Tenant
+	Model        Model
+	Label        Label  // "": none
+	Key          string // idempotency key; "": one is made
+	By           string
+	Aliases      []Alias // set once the version is there
+	Description  string
+	Tags         map[string]string
+	UserMetadata json.RawMessage
+	// Request is what identifies the request when its key is used again. Nil: name,
+	// size and SHA-256 of each file do.
+	Request []byte
+
+	restoredFrom string
+}
+
+// The limits of what a publication says of itself, in bytes.
+const (
+	maxUserMetadata = 1 << 20
+	maxKey          = 256
+)
+
+func (p Publication) check() error {
+	if len(p.UserMetadata) > maxUserMetadata {
+		return fmt.Errorf("%w: user_metadata has %d bytes, it may have %d", ErrTooLarge, len(p.UserMetadata), maxUserMetadata)
+	}
+	if len(p.UserMetadata) > 0 && !json.Valid(p.UserMetadata) {
+		return fmt.Errorf("%w: user_metadata is not JSON", ErrInvalid)
+	}
+	if len(p.Key) > maxKey {
+		return fmt.Errorf("%w: the idempotency key has %d bytes, it may have %d", ErrInvalid, len(p.Key), maxKey)
+	}
+	return checkAttributes(p.Description, p.Tags)
+}
+
+// intent is the body of _uploads/<folder>.json: the promise that a folder without a
+// commit record is somebody's work under way, until the collector condemns it.
+type intent struct {
+	revisions
+	Folder ID        `json:"folder"`
+	State  string    `json:"state"` // open, condemned
+	Sweep  Number    `json:"none_through"`
+	Large  []string  `json:"large,omitempty"` // files sent in parts: their uploads may need aborting
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+}
+
+const (
+	intentOpen      = "open"
+	intentCondemned = "condemned"
+)
+
+// The fence: a write of an upload goes out only within fenceLimit of a renewal of its
+// intent, and the collector needs far longer from condemning it to deleting.
+const (
+	fenceLimit     = 5 * time.Minute
+	lateCommit     = time.Hour // a commit answered later than this is looked at again
+	commitTimeout  = 15 * time.Second
+	cleanupTimeout = time.Minute
+)
+
+// Upload is one version on its way. Call File for each file, then Commit; and Abort in
+// any case, which does nothing after Commit.
+type Upload struct {
+	r *Registry
+	p Publication
+	s series
+
+	id        ID
+	operation string // SHA-256 of the idempotency key
+	first     bool   // the log was empty: the model may be a new one
+	scanned   Number // no record up to here carries the label or the operation
+	intent    *intent
+	renewed   time.Time
+	twin      *record // an earlier request with the same key was committed
+	replayed  bool    // … before this one began
+
+	files     []storedFile
+	committed bool // a commit was sent: only the collector may clean up
+	unclear   bool // a write's fate is not known: the same
+	over      bool
+	turn      *turn
+}
+
+// madeKey is the form of idempotency keys that the registry makes: the number tells
+// how far the log had been read, so that a repeat finds the first try without an index.
+var madeKey = regexp.MustCompile(`^retry-([0-9]{1,9})-[0-9a-f-]{36}$`)
+
+// Begin opens an upload: it finds out where the log ends, that the label is free, and
+// whether the key was used before, and leaves the intent.
+func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	u := &Upload{r: r, p: p, s: series{p.Tenant, p.Model}}
+	u.turn = r.takeTurn(u.s)
+	opened := false
+	defer func() {
+		if !opened {
+			u.Abort()
+		}
+	}()
+	last, err := u.lowerBound(ctx)
+	if err != nil {
+		return nil, err
+	}
+	given := p.Key != ""
+	if !given {
+		u.p.Key = fmt.Sprintf("retry-%d-%s", last, uuid.NewString())
+	}
+	u.operation, u.scanned, u.first = operationName(u.p.Key), last, last == 0
+	version, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make an id: %w", err)
+	}
+	name := string(p.Label)
+	if name == "" {
+		name = stamp().Format("20060102T150405Z")
+	}
+	u.id = ID(name + "." + version.String())
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return u.open(gctx, last) })
+	var labelFree, keyFree = last, last
+	if p.Label != "" {
+		g.Go(func() (err error) {
+			labelFree, err = r.anchor(gctx, u.turn, u.s.labelKey(p.Label), last)
+			return err
+		})
+	}
+	if given {
+		g.Go(func() (err error) {
+			bound := last
+			if m := madeKey.FindStringSubmatch(p.Key); m != nil {
+				if n, err := strconv.Atoi(m[1]); err == nil {
+					bound = min(bound, Number(n))
+				}
+			}
+			keyFree, err = r.anchor(gctx, u.turn, u.s.operationKey(u.operation), bound)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("begin %s: %w", u.s, err)
+	}
+	u.scanned = min(labelFree, keyFree)
+	if err := u.scan(ctx, max(last, u.turn.seen())); err != nil {
+		return nil, err
+	}
+	u.replayed = u.twin != nil
+	opened = true
+	return u, nil
+}
+
+// lowerBound is a number that the log has for certain: what the node saw last while
+// others here publish too, else the log's end.
+func (u *Upload) lowerBound(ctx context.Context) (Number, error) {
+	if n := u.turn.seen(); n > 0 {
+		return n, nil
+	}
+	n, err := u.r.top(ctx, u.s)
+	if err == nil {
+		u.turn.saw(n)
+	}
+	return n, err
+}
+
+// open leaves the intent. Its answer must be certain: without it nobody would ever
+// collect the folder.
+func (u *Upload) open(ctx context.Context, last Number) error {
+	sent := now()
+	body := &intent{Folder: u.id, State: intentOpen, Sweep: last, By: u.p.By, At: stamp()}
+	body.add(uuid.NewString())
+	data, err := seal(u.s.intentKey(u.id), body)
+	if err != nil {
+		return err
+	}
+	theirs, err := u.r.create(ctx, u.s.intentKey(u.id), data)
+	if err != nil {
+		return err
+	}
+	if theirs != nil {
+		return corrupt(u.s.intentKey(u.id), "is there already under a name that was made just now")
+	}
+	u.intent, u.renewed = body, sent
+	return nil
+}
+
+// fence renews the intent when the last renewal is old, or when large names a file
+// that is about to be sent in parts. A write may follow only if it returns nil.
+func (u *Upload) fence(ctx context.Context, large string) error {
+	if now().Sub(u.renewed) < fenceLimit && large == "" {
+		return nil
+	}
+	sent := now()
+	_, err := update(ctx, u.r, u.s.intentKey(u.id), "", func(old *intent) (*intent, error) {
+		if old == nil || old.State != intentOpen {
+			return nil, fmt.Errorf("%w: the upload %s stood still for so long that it was given up; send it again", ErrConflict, u.id)
+		}
+		next := *old
+		next.Large = slices.Clone(old.Large)
+		if large != "" {
+			next.Large = append(next.Large, large)
+		}
+		return &next, nil
+	})
+	if err == nil {
+		u.renewed = sent
+	}
+	return err
+}
+
+// Replayed tells whether the key was used before: then files are only digested, and
+// Commit returns the version of the first request if this one says the same.
+func (u *Upload) Replayed() bool { return u.replayed }
+
+// Key is the idempotency key in force: the caller's, or the one that was made.
+func (u *Upload) Key() string { return u.p.Key }
+
+// File streams one file in and digests it on the way. size is its length in bytes, or
+// −1 when it is not known. want is the SHA-256 that the sender declared, in hex, or "".
+func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size int64, want string) (File, error) {
+	if err := u.admits(name, size); err != nil {
+		return File{}, err
+	}
+	h := &hashingReader{body: body, limit: u.r.options.MaxUpload, piece: pieceSize(max(size, u.r.options.MaxUpload))}
+	h.before = func() error { return u.fence(ctx, "") }
+	if u.replayed {
+		h.before = func() error { return ctx.Err() }
+	}
+	h.done = func(got int64, sum string) error {
+		switch {
+		case size >= 0 && got != size:
+			return fmt.Errorf("%w: %s was announced with %d bytes and has %d", ErrInvalid, name, size, got)
+		case want != "" && !strings.EqualFold(want, sum):
+			return fmt.Errorf("%w: %s arrived with SHA-256 %s, declared was %s: send it again", ErrDigestMismatch, name, sum, want)
+		}
+		return h.before()
+	}
+	if err := u.store(ctx, name, h, size); err != nil {
+		if h.err != nil && h.err != io.EOF {
+			err = h.err // what the body said, not what the store made of it
+		} else {
+			u.unclear = true
+		}
+		return File{}, fmt.Errorf("upload %s: %w", name, err)
+	}
+	f := h.stored(name)
+	u.files = append(u.files, f)
+	return f.File, nil
+}
+
+func (u *Upload) store(ctx context.Context, name FileName, body io.Reader, size int64) error {
+	if u.replayed {
+		_, err := io.Copy(io.Discard, body)
+		return err
+	}
+	if size < 0 || size > minPiece {
+		if err := u.fence(ctx, string(name)); err != nil {
+			return err
+		}
+	}
+	_, err := u.r.bucket.Put(ctx, u.s.fileKey(u.id, name), body, blob.PutOptions{Size: size})
+	return err
+}
+
+const maxFiles = 1000
+
+// admits refuses a file that the version can't hold, before its first byte is read.
+func (u *Upload) admits(name FileName, size int64) error {
+	if size > u.r.options.MaxUpload {
+		return fmt.Errorf("%w: %s has %d bytes, one file may have %d here", ErrTooLarge, name, size, u.r.options.MaxUpload)
+	}
+	if len(u.files) == maxFiles {
+		return fmt.Errorf("%w: a version has at most %d files", ErrInvalid, maxFiles)
+	}
+	for _, f := range u.files {
+		a, b := string(f.Name), string(name)
+		if a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/") {
+			return fmt.Errorf("%w: %s and %s can't both be files of one version", ErrInvalid, f.Name, name)
+		}
+	}
+	return nil
+}
+
+// Abort drops what was uploaded, unless a commit was sent: from then on only the
+// collector may judge.
+func (u *Upload) Abort() {
+	if u.over {
+		return
+	}
+	u.over = true
+	u.r.leaveTurn(u.s, u.turn)
+	if u.committed || u.unclear || u.intent == nil {
+		return
+	}
+	files := u.files
+	if u.replayed {
+		files = nil // they were only digested
+	}
+	u.r.afterwards(context.Background(), "upload "+string(u.id), func(ctx context.Context) error {
+		for _, f := range files {
+			if err := u.r.bucket.Delete(ctx, u.s.fileKey(u.id, f.Name)); err != nil {
+				return err
+			}
+		}
+		if err := u.r.bucket.Delete(ctx, u.s.metadataKey(u.id)); err != nil {
+			return err
+		}
+		return u.r.bucket.Delete(ctx, u.s.intentKey(u.id))
+	})
+}

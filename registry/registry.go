@@ -1,0 +1,141 @@
+// Package registry keeps versions of models in a bucket: what is kept, under which
+// keys (layout.go), and by which protocol many nodes change it at once without a
+// database, a lock or a clock that they share.
+//
+// # What is true
+//
+// A version exists if and only if its commit record exists. The record is written
+// once, under the next free number, after everything that it names: it holds the
+// SHA-256 of metadata.json, which holds the SHA-256 of each file. Records are never
+// changed or deleted, and their numbers have no gaps. Everything else about a version
+// is a sibling of its record (attributes, tombstone) or a cache of what the records
+// say (labels, idempotency keys).
+//
+// # How to save
+//
+// Begin lists the log for the last number and leaves an intent; File streams bytes;
+// Commit writes metadata.json and then tries to create record last+1. Whoever sends
+// record n has read every record since its label and its idempotency key were known
+// to be free (the scan rule): this alone makes labels unique and repeats exactly-once.
+// An unclear answer is settled by reading the record back, and only so.
+//
+// # How to read
+//
+// Latest is one listing call: the newest record is the first key. An error of any page
+// of a listing voids the whole answer.
+package registry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"modelbucket/blob"
+)
+
+// Options of a registry; the zero value is ready for use.
+type Options struct {
+	// ReadOnly refuses every change with ErrReadOnly and writes nothing at Open.
+	ReadOnly bool
+	// MaxUpload bounds one file, in bytes (0: 10 GiB).
+	MaxUpload int64
+	// Log gets what nobody is waiting for: cleanups that failed. Nil discards it.
+	Log *slog.Logger
+	// OnConflict is called whenever a commit lost its number to another publisher.
+	OnConflict func()
+}
+
+// DefaultMaxUpload bounds one file where Options say nothing, in bytes.
+const DefaultMaxUpload = 10 << 30
+
+// Registry is a bucket seen as tenants, models and versions. It is safe for
+// concurrent use by any number of goroutines, and beside any number of others on
+// other nodes. It keeps nothing in memory that could not be thrown away.
+type Registry struct {
+	bucket  blob.Bucket
+	options Options
+	log     *slog.Logger
+
+	records *lru[recordID, *record]  // immutable
+	stored  *lru[recordID, *Version] // immutable facts, by number
+	turns   map[series]*turn         // models that are being published to, by mu
+	mu      sync.Mutex               // guards turns
+	after   sync.WaitGroup           // cleanups that outlive their request
+	slots   chan struct{}            // bounds them
+}
+
+type recordID struct {
+	series
+	number Number
+}
+
+// Open makes a registry of a bucket: it reads the bucket's format, or writes it into
+// an empty one, and refuses a format that it does not know.
+func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error) {
+	if o.MaxUpload <= 0 {
+		o.MaxUpload = DefaultMaxUpload
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OnConflict == nil {
+		o.OnConflict = func() {}
+	}
+	r := &Registry{
+		bucket: bucket, options: o, log: o.Log,
+		records: newLRU[recordID, *record](20_000),
+		stored:  newLRU[recordID, *Version](1_000),
+		turns:   map[series]*turn{},
+		slots:   make(chan struct{}, 64),
+	}
+	var format struct{} // its envelope says all
+	_, err := r.read(ctx, formatKey, &format)
+	if isNotFound(err) && !o.ReadOnly {
+		var data []byte
+		if data, err = seal(formatKey, format); err == nil {
+			_, err = r.create(ctx, formatKey, data)
+		}
+	}
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("open registry in %s: %w", bucket, err)
+	}
+	return r, nil
+}
+
+// Bucket is the store that the registry was opened on.
+func (r *Registry) Bucket() blob.Bucket { return r.bucket }
+
+// Close waits for the cleanups that outlived their requests.
+func (r *Registry) Close(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { r.after.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close registry: cleanups under way: %w", ctx.Err())
+	}
+}
+
+// afterwards runs f when the answer need not wait for it. The collector does what is
+// left undone.
+func (r *Registry) afterwards(ctx context.Context, what string, f func(context.Context) error) {
+	ctx = context.WithoutCancel(ctx)
+	r.after.Go(func() {
+		r.slots <- struct{}{}
+		defer func() { <-r.slots }()
+		ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+		defer cancel()
+		if err := f(ctx); err != nil {
+			r.log.Warn("left to the collector", "what", what, "err", err)
+		}
+	})
+}
+
+func (r *Registry) writable() error {
+	if r.options.ReadOnly {
+		return fmt.Errorf("%w: this node was started to read only", ErrReadOnly)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"modelbucket/blob"
+)
+
+// Problem is something in the bucket that is not as it should be.
+type Problem struct {
+	Key     string `json:"key"`
+	Problem string `json:"problem"`
+}
+
+// VerifyReport says what reading every byte of a version found.
+type VerifyReport struct {
+	Ref      string    `json:"ref"`
+	Version  Number    `json:"version"`
+	ID       ID        `json:"id"`
+	Files    int       `json:"files"`
+	Bytes    int64     `json:"bytes"` // read and found right
+	OK       bool      `json:"ok"`
+	Problems []Problem `json:"problems"`
+}
+
+// Verify reads every byte of a version and holds it against the digests, and looks for
+// objects in its folder that it does not name. Damage is in the report; an error means
+// that it could not be found out.
+func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
+	v, err := r.Resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	report := &VerifyReport{Ref: v.Ref().String(), Version: v.Version, ID: v.ID, Problems: []Problem{}}
+	s := v.series()
+	// What is remembered proves nothing about the bucket: read both again.
+	rec := new(record)
+	if _, err = r.read(ctx, s.recordKey(v.Version), rec); err == nil {
+		_, err = r.readMetadata(ctx, s, rec)
+	}
+	if err := report.damage(s.recordKey(v.Version), err); err != nil {
+		return nil, err
+	}
+	expected := map[string]bool{s.metadataKey(v.ID): true}
+	for _, f := range v.Files {
+		key := s.fileKey(v.ID, f.Name)
+		expected[key] = true
+		report.Files++
+		n, err := r.readThrough(ctx, v, f.Name)
+		report.Bytes += n
+		if err := report.damage(key, err); err != nil {
+			return nil, err
+		}
+	}
+	err = r.each(ctx, s.folder(v.ID), func(o blob.Object) error {
+		if !expected[o.Key] {
+			report.Problems = append(report.Problems, Problem{o.Key, "lies in the version's folder, and its metadata does not name it"})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	report.OK = len(report.Problems) == 0
+	return report, nil
+}
+
+// readThrough reads a file to its end for its digests' sake.
+func (r *Registry) readThrough(ctx context.Context, v *Version, name FileName) (n int64, err error) {
+	body, err := r.OpenFile(ctx, v, name, blob.Range{})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	return io.Copy(io.Discard, body)
+}
+
+// damage adds err to the report if it speaks of damage, and returns it if not.
+func (p *VerifyReport) damage(key string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrCorrupt), errors.Is(err, blob.ErrNotFound):
+		p.Problems = append(p.Problems, Problem{key, err.Error()})
+		return nil
+	}
+	return fmt.Errorf("verify %s: %w", p.Ref, err)
+}
