@@ -1,0 +1,190 @@
+package forest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Fit trains a forest on n rows of d values (scaled already, if they are to be) and
+// also returns the training rows' ScoreSamples, which its Offset was taken from. The
+// result depends on the arguments alone, however many processors there are.
+func Fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float64, error) {
+	// Trees compare values as float32.
+	if err := checkMatrix(x, n, d, math.MaxFloat32); err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+	if err := p.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+	t, err := newTraining(x, n, d, p)
+	if err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+	f := &Forest{Features: d, MaxFeatures: t.features, MaxSamples: t.samples, Offset: -0.5, Trees: make([]Tree, p.Trees)}
+	err = inParallel(ctx, p.Trees, func() func(int) {
+		w := worker{training: t}
+		return func(i int) { f.Trees[i] = w.tree(t.seeds[i]) }
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+
+	scores := make([]float64, n)
+	const chunk = 1024 // rows
+	err = inParallel(ctx, (n+chunk-1)/chunk, func() func(int) {
+		return func(i int) {
+			from, to := i*chunk, min((i+1)*chunk, n)
+			f.ScoreSamples(scores[from:to], x[from*d:to*d])
+		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+	if p.Contamination != 0 {
+		f.Offset = Percentile(slices.Sorted(slices.Values(scores)), 100*p.Contamination)
+	}
+	return f, scores, nil
+}
+
+// checkMatrix refuses what is no matrix of n rows of d finite values, the largest of
+// them at most limit.
+func checkMatrix(x []float64, n, d int, limit float64) error {
+	switch {
+	case n < 1 || n > MaxRows:
+		return fmt.Errorf("%w: %d rows; there must be 1 to %d", ErrData, n, MaxRows)
+	case d < 1 || d > math.MaxInt32:
+		return fmt.Errorf("%w: %d features", ErrData, d)
+	case len(x)/d != n || len(x)%d != 0:
+		return fmt.Errorf("%w: %d values are not %d rows of %d", ErrData, len(x), n, d)
+	}
+	for i, v := range x {
+		if !(math.Abs(v) <= limit) {
+			return fmt.Errorf("%w: row %d, feature %d is %v; it must be a number of at most %v", ErrData, i/d, i%d, v, limit)
+		}
+	}
+	return nil
+}
+
+// training is what all trees share.
+type training struct {
+	x                        []float64
+	n, d                     int
+	samples, features, depth int
+	bootstrap                bool
+	target                   []float64
+	seeds                    []uint32
+}
+
+func newTraining(x []float64, n, d int, p Params) (*training, error) {
+	t := &training{x: x, n: n, d: d, bootstrap: p.Bootstrap}
+	var err error
+	if t.samples, t.features, t.depth, err = p.sizes(n, d); err != nil {
+		return nil, err
+	}
+	// The targets are random but they do matter: rows whose targets are all but equal
+	// are not split any further. The trees' seeds come from a generator seeded anew.
+	var m mersenne
+	m.seed(p.RandomState)
+	t.target = make([]float64, n)
+	for i := range t.target {
+		t.target[i] = m.float64()
+	}
+	m.seed(p.RandomState)
+	t.seeds = make([]uint32, p.Trees)
+	for i := range t.seeds {
+		t.seeds[i] = m.below(seedLimit)
+	}
+	return t, nil
+}
+
+// worker builds trees, one after the other.
+type worker struct {
+	*training
+	builder       builder
+	random        mersenne
+	drawn, subset []int32   // rows and columns of the tree
+	values        []float32 // their values, column by column
+}
+
+func (w *worker) tree(seed uint32) Tree {
+	m := &w.random
+	m.seed(seed)
+	treeSeed := m.below(seedLimit)
+	m.seed(treeSeed)
+	w.builder.random = xorshift(m.below(seedLimit))
+
+	m.seed(seed)
+	w.subset = m.sample(w.subset, w.d, w.features)
+	if w.bootstrap {
+		w.drawn = slices.Grow(w.drawn[:0], w.samples)
+		for range w.samples {
+			w.drawn = append(w.drawn, int32(m.below(uint32(w.n))))
+		}
+	} else {
+		w.drawn = m.sample(w.drawn, w.n, w.samples)
+	}
+	w.gather()
+
+	w.builder.maxDepth = w.depth
+	t := w.builder.tree()
+	if w.features < w.d {
+		t.Columns = slices.Clone(w.subset)
+	}
+	return t
+}
+
+// gather copies what the builder needs of the rows drawn, in ascending order and each
+// once.
+func (w *worker) gather() {
+	b := &w.builder
+	slices.Sort(w.drawn)
+	b.weight = b.weight[:0]
+	rows := w.drawn[:0]
+	for i, row := range w.drawn {
+		if i > 0 && row == rows[len(rows)-1] {
+			b.weight[len(rows)-1]++
+			continue
+		}
+		rows = append(rows, row)
+		b.weight = append(b.weight, 1)
+	}
+	b.target = b.target[:0]
+	for _, row := range rows {
+		b.target = append(b.target, w.target[row])
+	}
+	w.values = slices.Grow(w.values[:0], len(rows)*w.features)[:len(rows)*w.features]
+	b.columns = b.columns[:0]
+	for k, column := range w.subset {
+		values := w.values[k*len(rows) : (k+1)*len(rows)]
+		for i, row := range rows {
+			values[i] = float32(w.x[int(row)*w.d+int(column)])
+		}
+		b.columns = append(b.columns, values)
+	}
+}
+
+// inParallel calls work(0) … work(n-1) on all processors; start makes the work of one
+// goroutine. It returns when all are done, or ctx's error.
+func inParallel(ctx context.Context, n int, start func() (work func(int))) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			work := start()
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				work(i)
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}

@@ -1,0 +1,135 @@
+package forest
+
+import (
+	"fmt"
+	"math"
+)
+
+// Scaler is a fitted StandardScaler: z = (x - Mean) / Scale, column by column.
+type Scaler struct {
+	// Mean is nil for with_mean=False, Scale and Var for with_std=False.
+	Mean, Var, Scale []float64
+	Features         int
+	// Samples is the number of training rows, 0 where it differed between columns.
+	Samples int
+}
+
+// Summation is the order in which the values of a column are added up. numpy's depends
+// on where the values lie in memory and on its version, and the last bits on it.
+type Summation int
+
+const (
+	// Pairwise is a pandas frame under numpy 2.3 or newer, the default.
+	Pairwise Summation = iota
+	// Buffered is a pandas frame under an older numpy: pairwise, 8192 values at a time.
+	Buffered
+	// Sequential is an array of at least two columns stored row by row.
+	Sequential
+)
+
+// FitScaler fits a StandardScaler to n rows of d finite values.
+func FitScaler(x []float64, n, d int, order Summation) (*Scaler, error) {
+	if err := checkMatrix(x, n, d, math.MaxFloat64); err != nil {
+		return nil, fmt.Errorf("fit scaler: %w", err)
+	}
+	s := &Scaler{Mean: make([]float64, d), Var: make([]float64, d), Scale: make([]float64, d), Features: d, Samples: n}
+	rows := float64(n)
+	column := make([]float64, n)
+	for j := range d {
+		for i := range column {
+			column[i] = x[i*d+j]
+		}
+		mean := order.sum(column) / rows
+		for i := range column {
+			column[i] -= mean
+		}
+		correction := order.sum(column)
+		for i, v := range column {
+			column[i] = float64(v * v)
+		}
+		variance := (order.sum(column) - float64(correction*correction)/rows) / rows
+		// A variance that rounding alone may have made counts as none.
+		rounding := rows * mean * epsilon
+		noise := float64(rows*epsilon*variance) + float64(rounding*rounding)
+		s.Mean[j], s.Var[j], s.Scale[j] = mean, variance, 1
+		if !(variance <= noise) {
+			s.Scale[j] = math.Sqrt(variance)
+		}
+		if math.IsInf(mean, 0) || math.IsInf(variance, 0) || math.IsNaN(variance) {
+			return nil, fmt.Errorf("fit scaler: %w: the values of feature %d are too large to be scaled", ErrData, j)
+		}
+	}
+	return s, nil
+}
+
+// Transform writes the scaled rows x to dst, which has the same length and may be x.
+func (s *Scaler) Transform(dst, x []float64) {
+	if len(dst) != len(x) || len(x)%s.Features != 0 {
+		panic("forest: rows of another width")
+	}
+	for len(x) > 0 {
+		for j := range s.Features {
+			v := x[j]
+			if s.Mean != nil {
+				v -= s.Mean[j]
+			}
+			if s.Scale != nil {
+				v /= s.Scale[j]
+			}
+			dst[j] = v
+		}
+		dst, x = dst[s.Features:], x[s.Features:]
+	}
+}
+
+// Bytes is the memory that the scaler holds.
+func (s *Scaler) Bytes() int64 {
+	return 96 + 8*int64(cap(s.Mean)+cap(s.Var)+cap(s.Scale))
+}
+
+func (o Summation) sum(v []float64) (s float64) {
+	switch o {
+	case Pairwise:
+		return pairwise(v)
+	case Buffered:
+		const buffer = 8192
+		for len(v) > buffer {
+			s += pairwise(v[:buffer])
+			v = v[buffer:]
+		}
+		return s + pairwise(v)
+	}
+	for _, x := range v {
+		s += x
+	}
+	return s
+}
+
+// pairwise is numpy's sum of values that lie together: eight accumulators up to 128
+// values, halves beyond.
+func pairwise(v []float64) (s float64) {
+	switch {
+	case len(v) < 8:
+		for _, x := range v {
+			s += x
+		}
+		return s
+	case len(v) > 128:
+		half := len(v) / 2
+		half -= half % 8
+		return pairwise(v[:half]) + pairwise(v[half:])
+	}
+	var a [8]float64
+	copy(a[:], v)
+	v = v[8:]
+	for ; len(v) >= 8; v = v[8:] {
+		for j := range a {
+			a[j] += v[j]
+		}
+	}
+	s = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+	for _, x := range v {
+		s += x
+	}
+	return s
+}
