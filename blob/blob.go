@@ -34,6 +34,8 @@ var (
 	ErrInvalidKey = errors.New("invalid key")
 	// ErrRange: the range begins beyond the object's end.
 	ErrRange = errors.New("range not satisfiable")
+	// ErrSize: the body is not as long as was said. Nothing was stored.
+	ErrSize = errors.New("body has another size")
 )
 
 // Bucket is a flat set of objects with bytewise ordered keys.
@@ -90,7 +92,7 @@ type PutOptions struct {
 }
 
 // Object describes one stored object. ETag changes whenever the content does; it is
-// empty in listings. Modified is the store's own clock.
+// empty in listings. Modified is the store's own clock, and may be zero in Put's answer.
 type Object struct {
 	Key      string
 	Size     int64
@@ -100,15 +102,17 @@ type Object struct {
 
 // ListOptions choose a page: keys that begin with Prefix and sort after StartAfter, at
 // most Limit entries (0: 1000, never more than 1000). With Delimiter "/" the keys that
-// have one behind the Prefix are folded into their common prefixes.
+// have one behind the Prefix are folded into their common prefixes; the one in which
+// StartAfter lies is left out.
 type ListOptions struct {
 	Prefix, StartAfter, Delimiter string
 	Limit                         int
 }
 
 // Page is an answer of List. Objects and Prefixes are each in bytewise order and
-// together hold at most Limit entries. Next, where it is not empty, is the StartAfter
-// of the next page; after a folded prefix "a/" that is "a0", as "0" follows "/".
+// together hold at most Limit entries. Next, where it is not empty, is the last of them
+// and the StartAfter of the next page. A page without Next is the last one, and one
+// without entries has no Next.
 type Page struct {
 	Objects  []Object
 	Prefixes []string
