@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -262,9 +263,12 @@ func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size i
 		return h.before()
 	}
 	if err := u.store(ctx, name, h, size); err != nil {
-		if h.err != nil && h.err != io.EOF {
+		switch {
+		case h.err != nil && h.err != io.EOF:
 			err = h.err // what the body said, not what the store made of it
-		} else {
+		case errors.Is(err, blob.ErrSize):
+			err = fmt.Errorf("%w: it was announced with %d bytes: %w", ErrInvalid, size, err)
+		default:
 			u.unclear = true
 		}
 		return File{}, fmt.Errorf("upload %s: %w", name, err)
