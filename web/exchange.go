@@ -1,0 +1,131 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"modelbucket/registry"
+)
+
+// exchange is one request and its answer under way: the ResponseWriter of the handlers,
+// and what the access log and the metrics will say.
+type exchange struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	id      string
+	began   time.Time
+	route   string // its pattern; "" until it is known
+	tenant  registry.Tenant
+	who     Principal
+	status  int // 0: nothing was sent yet
+	bytes   int64
+	err     error // what the answer was, or was cut off by
+}
+
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && status >= 200 {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// A caller has to take an answer at 16 KiB/s, and each piece of it within ten seconds
+// more than that.
+const (
+	takeBytes = 16 << 10 // a second
+	takeTime  = 10 * time.Second
+)
+
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	x.control.SetWriteDeadline(time.Now().Add(takeTime + time.Duration(len(p)/takeBytes)*time.Second)) // in-process there is none
+	n, err := x.ResponseWriter.Write(p)
+	x.bytes += int64(n)
+	return n, err
+}
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9-]{8,64}$`)
+
+// newExchange begins the answer to r. The caller's request id is taken over where it
+// has a harmless form.
+func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{ResponseWriter: w, control: http.NewResponseController(w), began: time.Now(), id: r.Header.Get("X-Request-Id")}
+	if !requestID.MatchString(x.id) {
+		x.id = newID()
+	}
+	x.control.SetWriteDeadline(time.Time{}) // the last answer on this connection left one
+	h := w.Header()
+	h.Set("X-Request-Id", x.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if len(r.TransferEncoding) > 0 {
+		// Beside a chunked body a forged Content-Length may have hidden a second
+		// request, which net/http would serve next. It goes down with the connection.
+		h.Set("Connection", "close")
+	}
+	return x
+}
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
+// log writes the access line. What came from outside is quoted, and no token, path,
+// body or feature is in it.
+func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
+	level, status := slog.LevelInfo, x.status
+	switch {
+	case r.Context().Err() != nil && (status == 0 || aborted):
+		level, status = slog.LevelDebug, 499 // the caller went away
+	case aborted, status >= 500:
+		level = slog.LevelError
+	case x.route == "/healthz" || x.route == "/readyz":
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.String("method", printable(r.Method)), slog.String("route", x.route), slog.Int("status", status),
+		slog.Int64("bytes", x.bytes), slog.Duration("duration", time.Since(x.began)), slog.String("request", x.id),
+	}
+	if x.tenant != "" {
+		attrs = append(attrs, slog.String("tenant", string(x.tenant)))
+	}
+	if x.who.Name != "" {
+		attrs = append(attrs, slog.String("by", x.who.Name))
+	}
+	if aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.String("err", printable(x.err.Error())))
+	}
+	log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// printable is text for a terminal: quoted if it could do more there than be read.
+func printable(s string) string {
+	if len(s) > 2*maxDetail {
+		s = s[:2*maxDetail] + "…"
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.QuoteToASCII(s)
+	}
+	return s
+}

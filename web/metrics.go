@@ -1,0 +1,92 @@
+package web
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics counts what happens, for Prometheus. It is made before the things that
+// report to it: the bucket (Call), the registry (Conflict), the server.
+type Metrics struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	inFlight  prometheus.Gauge
+	calls     *prometheus.CounterVec
+	callTimes *prometheus.HistogramVec
+	conflicts prometheus.Counter
+	up        prometheus.Gauge
+}
+
+// NewMetrics makes a set of counters of its own.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelbucket_requests_total", Help: "Requests answered, by route and status; status 0 is an answer that was broken off before it began.",
+		}, []string{"method", "route", "status"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "modelbucket_request_duration_seconds", Help: "Time from a request's header to the end of its answer.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600},
+		}, []string{"method", "route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "modelbucket_requests_in_flight", Help: "Requests under way.",
+		}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelbucket_bucket_calls_total", Help: "Calls of the store, by operation and outcome.",
+		}, []string{"operation", "outcome"}),
+		callTimes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "modelbucket_bucket_call_duration_seconds", Help: "Time that calls of the store took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}, []string{"operation"}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelbucket_publish_conflicts_total", Help: "Commits that lost their number to another publisher and went on to the next.",
+		}),
+		up: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "modelbucket_bucket_up", Help: "1 while the store answers, 0 while it does not.",
+		}),
+	}
+	m.up.Set(1) // it was opened
+	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.calls, m.callTimes, m.conflicts, m.up,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Conflict counts a lost commit: give it to registry.Options.
+func (m *Metrics) Conflict() { m.conflicts.Inc() }
+
+func (m *Metrics) bucketUp(up bool) {
+	if up {
+		m.up.Set(1)
+	} else {
+		m.up.Set(0)
+	}
+}
+
+// answered counts a request. Methods that no route has count as one, so that callers
+// cannot make up labels.
+func (m *Metrics) answered(x *exchange, method string) {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	default:
+		method = "other"
+	}
+	route := x.route
+	if route == "" {
+		route = "none"
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(x.status)).Inc()
+	m.durations.WithLabelValues(method, route).Observe(time.Since(x.began).Seconds())
+}
+
+// showMetrics answers in the text format that the caller asks for.
+func (s *Server) showMetrics(c *call) error {
+	err := s.health.check(c.r.Context())
+	s.metrics.bucketUp(err == nil)
+	promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(c.w, c.r)
+	return nil
+}

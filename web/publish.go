@@ -1,0 +1,352 @@
+package web
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"modelbucket/registry"
+)
+
+// maxParts bounds a form, in parts.
+const maxParts = 1001
+
+// publishBody is what is said of a version that is being published: the form's part
+// "metadata", or the query of a raw body.
+type publishBody struct {
+	Label        registry.Label               `json:"label"`
+	Description  string                       `json:"description"`
+	Tags         map[string]string            `json:"tags"`
+	Aliases      []registry.Alias             `json:"aliases"`
+	UserMetadata json.RawMessage              `json:"user_metadata"`
+	SHA256       map[registry.FileName]string `json:"sha256"`
+}
+
+// publish takes files in and makes them a version. They stream into the store as they
+// come: as parts of a form, or as one raw body.
+func (s *Server) publish(c *call) error {
+	sent := c.r.Header.Get("Content-Type")
+	kind, params, err := mediaType(sent)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case "multipart/form-data":
+		return s.publishForm(c, params["boundary"])
+	case "", "application/octet-stream":
+		return s.publishRaw(c)
+	}
+	return unsupported(sent, "multipart/form-data, or one file as application/octet-stream (curl -T, or --data-binary with -H 'Content-Type: application/octet-stream')")
+}
+
+// publishRaw takes the body as the one file of the version.
+func (s *Server) publishRaw(c *call) error {
+	q, err := c.query("filename", "label", "alias…", "description", "sha256")
+	if err != nil {
+		return err
+	}
+	name := registry.FileName("model.joblib")
+	if q.Has("filename") {
+		if name, err = registry.ParseFileName(q.Get("filename")); err != nil {
+			return err
+		}
+	}
+	said := publishBody{Description: q.Get("description")}
+	if said.Label, err = optional(q.Get("label"), registry.ParseLabel); err != nil {
+		return err
+	}
+	for _, text := range q.Values["alias"] {
+		alias, err := registry.ParseAlias(text)
+		if err != nil {
+			return err
+		}
+		said.Aliases = append(said.Aliases, alias)
+	}
+	digest, err := declaredDigest(c.r.Header.Get("Repr-Digest"), q.Get("sha256"))
+	if err != nil {
+		return err
+	}
+	if c.r.ContentLength == 0 {
+		return problemf(codeBadRequest, "the body is empty").hint("send the file as the body: curl -T model.joblib")
+	}
+	p, err := s.begin(c, said)
+	if err != nil {
+		return err
+	}
+	defer p.upload.Abort()
+	if err := p.file(c, name, c.body(s.options.MaxUpload), c.r.ContentLength, digest); err != nil {
+		return err
+	}
+	return p.commit(c)
+}
+
+// publishForm takes a form: at most one part "metadata", before all else, and a part
+// with a file name for each file.
+func (s *Server) publishForm(c *call, boundary string) error {
+	if _, err := c.query(); err != nil {
+		return err
+	}
+	if boundary == "" || len(boundary) > 70 {
+		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
+	}
+	form := multipart.NewReader(c.body(s.options.MaxUpload+maxJSON), boundary)
+	part, err := nextPart(form, 0)
+	if err != nil {
+		return err
+	}
+	var said publishBody
+	if part.name == "metadata" {
+		if said, err = readMetadata(part); err != nil {
+			return err
+		}
+		if part, err = nextPart(form, 1); err != nil {
+			return err
+		}
+	}
+	p, err := s.begin(c, said)
+	if err != nil {
+		return err
+	}
+	defer p.upload.Abort()
+	for n := 2; part != nil; n++ {
+		if part.name == "metadata" {
+			return problemf(codeBadRequest, "the part metadata comes after a file, or twice").hint("send it once and first, so that a wrong one is refused before the files are sent")
+		}
+		if err := p.part(c, part); err != nil {
+			return err
+		}
+		if part, err = nextPart(form, n); err != nil {
+			return err
+		}
+	}
+	return p.commit(c)
+}
+
+// formPart is one part of a form. File names are taken as they were sent: what looks
+// like a path elsewhere is refused by the names' grammar, not trimmed.
+type formPart struct {
+	*multipart.Part
+	name, file string
+}
+
+// nextPart is nil at the form's end.
+func nextPart(form *multipart.Reader, n int) (*formPart, error) {
+	part, err := form.NextRawPart()
+	switch {
+	case err == io.EOF:
+		return nil, nil
+	case err != nil:
+		return nil, badForm(err)
+	case n >= maxParts:
+		return nil, problemf(codeBadRequest, "the form has more than %d parts", maxParts)
+	}
+	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+	if err != nil || disposition != "form-data" {
+		return nil, problemf(codeBadRequest, "part %d of the form has no Content-Disposition: form-data", n+1)
+	}
+	return &formPart{part, params["name"], params["filename"]}, nil
+}
+
+// badForm keeps a problem of the body itself, and explains all else.
+func badForm(err error) error {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	return problemf(codeBadRequest, "the form is malformed or breaks off").hint("nothing was saved: send it again, whole; it ends with its boundary and two dashes")
+}
+
+func readMetadata(part *formPart) (said publishBody, err error) {
+	kind, _, err := mediaType(part.Header.Get("Content-Type"))
+	if err != nil || kind != "" && kind != "application/json" && kind != "text/plain" {
+		return said, unsupported(part.Header.Get("Content-Type"), "the part metadata as application/json")
+	}
+	data, err := io.ReadAll(io.LimitReader(part, maxJSON+1))
+	switch {
+	case err != nil:
+		return said, badForm(err)
+	case len(data) > maxJSON:
+		return said, problemf(codeTooLarge, "the part metadata is larger than %d bytes", maxJSON)
+	}
+	return said, DecodeJSON(data, &said)
+}
+
+// publication is an upload under way.
+type publication struct {
+	server  *Server
+	upload  *registry.Upload
+	said    publishBody
+	pending map[registry.FileName]string // declared digests whose files have not come yet
+}
+
+// begin admits a publication and opens its upload. No byte of a file was read yet.
+func (s *Server) begin(c *call, said publishBody) (*publication, error) {
+	if err := c.mayAlias(c.tenant, said.Aliases); err != nil {
+		return nil, err
+	}
+	key, err := c.idempotencyKey()
+	if err != nil {
+		return nil, err
+	}
+	p := &publication{server: s, said: said, pending: map[registry.FileName]string{}}
+	for name, sum := range said.SHA256 {
+		if p.pending[name], err = declaredDigest("", sum); err != nil {
+			return nil, err
+		}
+	}
+	if len(said.UserMetadata) > 0 && said.UserMetadata[0] != '{' {
+		return nil, problemf(codeBadRequest, "user_metadata is no object").hint(`for example {"accuracy":0.95}`)
+	}
+	p.upload, err = s.registry.Begin(c.r.Context(), registry.Publication{
+		Tenant: c.tenant, Model: c.model, Label: said.Label, Key: key, By: c.who.Name, Aliases: said.Aliases,
+		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// part takes in one part of a form as a file.
+func (p *publication) part(c *call, part *formPart) error {
+	if part.file == "" {
+		return problemf(codeBadRequest, "the form has a part %s that is no file", shown(part.name)).hint("the parts are metadata and files, each with a filename")
+	}
+	name, err := registry.ParseFileName(part.file)
+	if err != nil {
+		return err
+	}
+	size := int64(-1)
+	if length := part.Header.Get("Content-Length"); length != "" {
+		if size, err = strconv.ParseInt(length, 10, 64); err != nil || size < 0 {
+			return problemf(codeBadRequest, "the part %s has the Content-Length %s", shown(part.file), shown(length))
+		}
+	}
+	digest, err := declaredDigest(part.Header.Get("Repr-Digest"), p.pending[name])
+	if err != nil {
+		return err
+	}
+	delete(p.pending, name)
+	return p.file(c, name, formReader{part}, size, digest)
+}
+
+// formReader is a part's content; its errors tell what is wrong with the form.
+type formReader struct{ from io.Reader }
+
+func (r formReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if err != nil && err != io.EOF {
+		err = badForm(err)
+	}
+	return n, err
+}
+
+// peekBytes of a file without an announced size are held back: if it ends within them
+// its size is known, and the store takes it in one go.
+const peekBytes = 1 << 20
+
+// file streams one file into the store, and what it is into the facts.
+func (p *publication) file(c *call, name registry.FileName, body io.Reader, size int64, digest string) error {
+	if size < 0 {
+		buffered := bufio.NewReaderSize(body, peekBytes)
+		head, err := buffered.Peek(peekBytes)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err == io.EOF {
+			size = int64(len(head))
+		}
+		body = buffered
+	}
+	_, err := p.upload.File(c.r.Context(), name, body, size, digest)
+	return err
+}
+
+// commit makes the version and answers with it.
+func (p *publication) commit(c *call) error {
+	for name := range p.pending {
+		return problemf(codeBadRequest, "the metadata declares a SHA-256 of %s, and no such file came", shown(string(name)))
+	}
+	v, err := p.upload.Commit(c.r.Context(), registry.Facts{})
+	if err != nil {
+		return err
+	}
+	return c.created(v)
+}
+
+// declaredDigest is the SHA-256 that the sender declared, in hex: in a Repr-Digest
+// header (RFC 9530), or as hex, or in both alike; "" where he declared none.
+func declaredDigest(header, hexed string) (string, error) {
+	if hexed != "" {
+		if raw, err := hex.DecodeString(hexed); err != nil || len(raw) != 32 {
+			return "", problemf(codeBadRequest, "the declared SHA-256 is %s; it has 64 hex digits", shown(hexed))
+		}
+		hexed = strings.ToLower(hexed)
+	}
+	for field := range strings.SplitSeq(header, ",") {
+		value, ok := strings.CutPrefix(strings.TrimSpace(field), "sha-256=:")
+		if !ok {
+			continue // another algorithm
+		}
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(value, ":"))
+		if err != nil || len(raw) != 32 {
+			return "", problemf(codeBadRequest, "Repr-Digest cannot be read").hint("it looks like sha-256=:<the 32 bytes in base64>:")
+		}
+		sum := hex.EncodeToString(raw)
+		if hexed != "" && hexed != sum {
+			return "", problemf(codeBadRequest, "two different SHA-256 are declared: %s and %s", hexed, sum)
+		}
+		hexed = sum
+	}
+	return hexed, nil
+}
+
+// mayAlias admits a caller who also wants to set aliases.
+func (c *call) mayAlias(tenant registry.Tenant, aliases []registry.Alias) error {
+	if len(aliases) == 0 {
+		return nil
+	}
+	return authorise(c.who, AliasWrite, tenant)
+}
+
+// created answers with a new version and where it is.
+func (c *call) created(v *registry.Version) error {
+	c.names(v)
+	c.w.Header().Set("Location", versionPath(v))
+	return c.tellTag(http.StatusCreated, v, wholeTag(v.Revision))
+}
+
+func versionPath(v *registry.Version) string {
+	u := url.URL{Path: "/v1/tenants/" + string(v.Tenant) + "/models/" + string(v.Model) + "/versions/" + v.Version.String()}
+	return u.EscapedPath()
+}
+
+var errKeyForm = errors.New("an Idempotency-Key has 1 to 256 printable ASCII characters")
+
+// idempotencyKey is the request's own key, or "".
+func (c *call) idempotencyKey() (string, error) {
+	keys := c.r.Header.Values("Idempotency-Key")
+	switch {
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1:
+		return "", problemf(codeBadRequest, "there are %d Idempotency-Key headers", len(keys)).hint("send one")
+	}
+	if n := len(keys[0]); n == 0 || n > 256 {
+		return "", problemf(codeBadRequest, "the Idempotency-Key has %d characters", n).hint("%v; a UUID is a good one", errKeyForm)
+	}
+	for _, b := range []byte(keys[0]) {
+		if b < 0x20 || b > 0x7e {
+			return "", problemf(codeBadRequest, "the Idempotency-Key has the byte %s", strconv.QuoteToASCII(string(b))).hint("%v; a UUID is a good one", errKeyForm)
+		}
+	}
+	return keys[0], nil
+}

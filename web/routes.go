@@ -1,0 +1,171 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Route is one entry of the table of routes. What is not in the table is not served,
+// and who lacks a route's permission is not let in.
+type Route struct {
+	Method string
+	// Pattern has parameters in braces, one segment each; "{name...}" is the rest.
+	Pattern    string
+	Permission Permission
+	// Any asks for the permission in any tenant: the handler admits the caller to the
+	// tenant that the query or the body names.
+	Any bool
+
+	handle func(*Server, *call) error
+	body   bodyKind
+}
+
+// bodyKind says how large a body may be, so that one that announces more is refused
+// before it is read.
+type bodyKind int
+
+const (
+	noBody    bodyKind = iota // if one comes, it is not read
+	jsonBody                  // maxJSON
+	eventBody                 // depends on the format
+	fileBody                  // Options.MaxUpload, and maxJSON for what stands beside it
+)
+
+const (
+	v1    = "/v1/tenants/{tenant}"
+	model = v1 + "/models/{model}"
+	refer = model + "/versions/{ref}"
+)
+
+// Routes is the table. HEAD is served wherever GET is.
+func Routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/", Permission: Public, handle: (*Server).front},
+		{Method: "GET", Pattern: "/healthz", Permission: Public, handle: (*Server).healthz},
+		{Method: "GET", Pattern: "/readyz", Permission: Public, handle: (*Server).readyz},
+		{Method: "GET", Pattern: "/openapi.yaml", Permission: Public, handle: (*Server).openAPI},
+		{Method: "GET", Pattern: "/modelbucket.py", Permission: Public, handle: (*Server).python},
+		{Method: "GET", Pattern: "/metrics", Permission: MetricsRead, Any: true, handle: (*Server).showMetrics},
+
+		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, handle: (*Server).listTenants},
+		{Method: "GET", Pattern: v1, Permission: TenantRead, handle: (*Server).getTenant},
+		{Method: "PUT", Pattern: v1, Permission: TenantWrite, body: jsonBody, handle: (*Server).putTenant},
+
+		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, handle: (*Server).listAllModels},
+		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, handle: (*Server).listModels},
+		{Method: "GET", Pattern: model, Permission: ModelRead, handle: (*Server).getModel},
+		{Method: "PATCH", Pattern: model, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchModel},
+		{Method: "DELETE", Pattern: model, Permission: ModelDelete, handle: (*Server).deleteModel},
+
+		{Method: "GET", Pattern: model + "/versions", Permission: ModelRead, handle: (*Server).listVersions},
+		{Method: "POST", Pattern: model + "/versions", Permission: VersionCreate, body: fileBody, handle: (*Server).publish},
+		{Method: "GET", Pattern: refer, Permission: ModelRead, handle: (*Server).getVersion},
+		{Method: "PATCH", Pattern: refer, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchVersion},
+		{Method: "DELETE", Pattern: refer, Permission: VersionDelete, handle: (*Server).deleteVersion},
+		{Method: "GET", Pattern: refer + "/files/{name...}", Permission: FileRead, handle: (*Server).getFile},
+		{Method: "POST", Pattern: refer + "/verify", Permission: FileVerify, handle: (*Server).verify},
+		{Method: "POST", Pattern: refer + "/restore", Permission: VersionCreate, body: jsonBody, handle: (*Server).restore},
+		{Method: "POST", Pattern: refer + "/copy", Permission: FileRead, body: jsonBody, handle: (*Server).copyVersion},
+
+		{Method: "GET", Pattern: model + "/aliases", Permission: ModelRead, handle: (*Server).listAliases},
+		{Method: "GET", Pattern: model + "/aliases/{alias}", Permission: ModelRead, handle: (*Server).getAlias},
+		{Method: "PUT", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, body: jsonBody, handle: (*Server).putAlias},
+		{Method: "DELETE", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, handle: (*Server).deleteAlias},
+	}
+}
+
+// mount registers the table with the router.
+func (s *Server) mount(e *echo.Echo) {
+	for _, route := range Routes() {
+		e.Add(route.Method, echoPattern(route.Pattern), s.admit(route))
+		if route.Method == http.MethodGet {
+			e.Add(http.MethodHead, echoPattern(route.Pattern), s.admit(route))
+		}
+	}
+	e.RouteNotFound("/*", func(c echo.Context) error { return noSuchPath(c.Request()) })
+}
+
+// echoPattern writes a pattern as Echo does: "/v1/tenants/:tenant", "/files/*".
+func echoPattern(pattern string) string {
+	segments := strings.Split(pattern, "/")
+	for i, segment := range segments {
+		name, isParameter := strings.CutPrefix(segment, "{")
+		switch {
+		case !isParameter:
+		case strings.HasSuffix(name, "...}"):
+			segments[i] = "*"
+		default:
+			segments[i] = ":" + strings.TrimSuffix(name, "}")
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// parameters are the names of a pattern's parameters, in their order.
+func parameters(pattern string) (names []string) {
+	for segment := range strings.SplitSeq(pattern, "/") {
+		if name, ok := strings.CutPrefix(segment, "{"); ok {
+			names = append(names, strings.TrimSuffix(strings.TrimSuffix(name, "}"), "..."))
+		}
+	}
+	return names
+}
+
+// admit is the way to a route's handler: who is it, are the names names, may he, and
+// is the announced body small enough. Nothing of the body and nothing in the bucket has
+// been read when it refuses.
+func (s *Server) admit(route Route) echo.HandlerFunc {
+	names := parameters(route.Pattern)
+	return func(ec echo.Context) error {
+		x := ec.Response().Writer.(*exchange)
+		c := &call{w: x, r: ec.Request()}
+		x.route = route.Pattern
+		values := ec.ParamValues()
+		for i, value := range values {
+			if strings.Contains(value, "/") && !strings.HasSuffix(route.Pattern, "{"+names[i]+"...}") {
+				return noSuchPath(c.r) // Echo gives a last parameter the rest of the path
+			}
+		}
+		if route.Permission != Public {
+			var err error
+			if c.who, err = s.authenticate(c.r); err != nil {
+				return err
+			}
+			x.who = c.who
+		}
+		for i, value := range values {
+			if err := c.name(names[i], value); err != nil {
+				return err
+			}
+		}
+		if err := authorise(c.who, route.Permission, c.tenant); err != nil {
+			return err
+		}
+		if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+			return problemf(codeUnsupportedMedia, "the body has the Content-Encoding %s", shown(encoding)).hint("send it as it is")
+		}
+		if limit := s.bodyLimit(route.body, c.r); limit >= 0 && c.r.ContentLength > limit {
+			return tooLarge(limit)
+		}
+		return route.handle(s, c)
+	}
+}
+
+func noSuchPath(r *http.Request) error {
+	return problemf(codeNotFound, "there is nothing at %s", shown(r.URL.Path))
+}
+
+// bodyLimit is the size that a body may announce, in bytes; negative: any.
+func (s *Server) bodyLimit(kind bodyKind, r *http.Request) int64 {
+	switch kind {
+	case fileBody:
+		return s.options.MaxUpload + maxJSON
+	case eventBody:
+		return -1
+	case jsonBody:
+		return maxJSON
+	}
+	return -1
+}
