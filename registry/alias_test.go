@@ -120,7 +120,9 @@ func TestAttributes(t *testing.T) {
 
 func TestReadOnly(t *testing.T) {
 	bucket := blob.NewMemory()
-	mustPublish(t, open(t, bucket), registry.Publication{Label: "v1"}, "x")
+	writer := open(t, bucket)
+	mustPublish(t, writer, registry.Publication{Label: "v1"}, "x")
+	wantClean(t, writer)
 	before := keys(t, bucket, "")
 	r, err := registry.Open(t.Context(), bucket, registry.Options{ReadOnly: true})
 	if err != nil {

@@ -39,13 +39,22 @@ func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
 	if rec.RequestSHA256 != request {
 		return nil, fmt.Errorf("publish to %s: %w: it made version %d; use a new key for other content", u.s, ErrIdempotencyMismatch, rec.Version)
 	}
-	if rec.Folder == u.id {
+	own := rec.Folder == u.id
+	if own {
 		u.settle(ctx, rec)
 	}
 	if err := u.setAliases(ctx, rec); err != nil {
 		return nil, err
 	}
-	return u.r.Version(ctx, Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
+	if !own {
+		return u.r.Version(ctx, Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
+	}
+	// Nobody has described it yet, and no alias can name it but those just set.
+	v, err := u.r.immutable(ctx, u.s, rec.Version)
+	if err == nil {
+		v.Aliases = append(v.Aliases, u.p.Aliases...)
+	}
+	return v, err
 }
 
 // request digests what the request said, so that a repeat can be told from another
