@@ -183,5 +183,12 @@ func TestManyWritersWithFaults(t *testing.T) {
 func stores(t *testing.T) map[string]func(*testing.T) blob.Bucket {
 	return map[string]func(*testing.T) blob.Bucket{
 		"memory": func(*testing.T) blob.Bucket { return blob.NewMemory() },
+		"dir": func(t *testing.T) blob.Bucket {
+			d, err := blob.OpenDir(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
 	}
 }
