@@ -25,7 +25,7 @@ func Fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float
 	if err != nil {
 		return nil, nil, fmt.Errorf("train forest: %w", err)
 	}
-	f := &Forest{Features: d, MaxFeatures: t.features, MaxSamples: t.samples, Offset: -0.5, Trees: make([]Tree, p.Trees)}
+	f := &Forest{Features: d, MaxFeatures: t.features, MaxSamples: t.samples, Rows: n, Offset: -0.5, Trees: make([]Tree, p.Trees)}
 	err = inParallel(ctx, p.Trees, func() func(int) {
 		w := worker{training: t}
 		return func(i int) { f.Trees[i] = w.tree(t.seeds[i]) }
@@ -132,6 +132,7 @@ func (w *worker) tree(seed uint32) Tree {
 
 	w.builder.maxDepth = w.depth
 	t := w.builder.tree()
+	t.Seed, t.RandomState = seed, treeSeed
 	if w.features < w.d {
 		t.Columns = slices.Clone(w.subset)
 	}

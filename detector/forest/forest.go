@@ -36,6 +36,9 @@ type Forest struct {
 	Features, MaxFeatures int
 	// MaxSamples is the number of rows each tree was built from (max_samples_).
 	MaxSamples int
+	// Rows is the number of training rows, 0 where a file does not say it. Scoring does
+	// not need it.
+	Rows int
 	// Offset is subtracted from a score to give the decision, which is below 0 for
 	// an anomaly.
 	Offset float64
@@ -48,6 +51,9 @@ type Tree struct {
 	// Columns maps the features that the nodes name to columns of a row; nil where
 	// the tree uses all of them in order.
 	Columns []int32
+	// Seed is what its columns and rows were drawn with, RandomState what its splits
+	// were; both are 0 where a file does not say them. Scoring does not need them.
+	Seed, RandomState uint32
 	// Stats has one entry for each node. Scoring does not need it: nil saves memory,
 	// but then the forest cannot be written any more.
 	Stats []Stats

@@ -35,7 +35,7 @@ type Size struct {
 // MaxTrees and MaxRows bound what Fit accepts: node numbers and row numbers are kept
 // in 32 bits.
 const (
-	MaxTrees = 100_000
+	MaxTrees = 10_000
 	MaxRows  = math.MaxInt32
 )
 

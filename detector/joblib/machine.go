@@ -1,0 +1,220 @@
+package joblib
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// The bounds of one file, beside the bytes that its caller grants. A forest of 100
+// trees takes 50,000 units of work.
+const (
+	maxWork   = 5_000_000 // one for each opcode, some more where it allocates
+	maxStack  = 50_000
+	maxMarks  = 10_000
+	maxMemo   = 1_000_000
+	maxLine   = 4096 // bytes of a name
+	maxInt    = 256  // bytes of an integer
+	maxNested = 8    // arrays of objects within arrays of objects
+)
+
+// Read reads a joblib file, plain or zlib. limit bounds the bytes of the file and those
+// that it unpacks to, which are all held in memory. The result is what was dumped: one
+// value as described above.
+func Read(r io.Reader, limit int64) (any, error) {
+	data, err := unpack(r, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read joblib: %w", err)
+	}
+	m := &machine{data: data, file: &file{work: maxWork}}
+	v, err := m.run()
+	if err == nil && m.pos != len(data) {
+		err = m.malformed("%d bytes after its end", len(data)-m.pos)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read joblib: %w", err)
+	}
+	return v, nil
+}
+
+// file is what a pickle shares with those nested in it.
+type file struct {
+	work    int
+	root    Global // the class of the outermost instance
+	globals int    // how many were named
+}
+
+// machine runs one pickle.
+type machine struct {
+	*file
+	data  []byte
+	pos   int
+	depth int // of the pickle, within others
+
+	inFrame  bool
+	frameEnd int
+	stack    []any
+	marks    []int // heights of the stack
+	memo     map[uint32]any
+}
+
+func (m *machine) malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s (at byte %d)", ErrMalformed, fmt.Sprintf(format, args...), m.pos)
+}
+
+func (m *machine) unsupported(format string, args ...any) error {
+	return fmt.Errorf("%w: %s (at byte %d)", ErrUnsupported, fmt.Sprintf(format, args...), m.pos)
+}
+
+func (m *machine) tooLarge(format string, args ...any) error {
+	return fmt.Errorf("%w: %s (at byte %d)", ErrTooLarge, fmt.Sprintf(format, args...), m.pos)
+}
+
+// spend counts work against the file's bound.
+func (m *machine) spend(n int) error {
+	if m.work -= n; m.work < 0 {
+		return m.tooLarge("more opcodes than any detector has")
+	}
+	return nil
+}
+
+// take gives the next n bytes. An argument may not reach beyond its frame: readers
+// that mind frames and readers that don't would see different opcodes.
+func (m *machine) take(n uint64) ([]byte, error) {
+	if m.inFrame && m.pos == m.frameEnd {
+		m.inFrame = false
+	}
+	end := len(m.data)
+	if m.inFrame {
+		end = m.frameEnd
+	}
+	if n > uint64(end-m.pos) {
+		return nil, m.malformed("it ends early: %d bytes wanted, %d left", n, end-m.pos)
+	}
+	b := m.data[m.pos : m.pos+int(n) : m.pos+int(n)]
+	m.pos += int(n)
+	return b, nil
+}
+
+// uint reads an n-byte little-endian number.
+func (m *machine) uint(n int) (uint64, error) {
+	b, err := m.take(uint64(n))
+	if err != nil {
+		return 0, err
+	}
+	var full [8]byte
+	copy(full[:], b)
+	return binary.LittleEndian.Uint64(full[:]), nil
+}
+
+// sized reads bytes behind their n-byte length.
+func (m *machine) sized(n int) ([]byte, error) {
+	size, err := m.uint(n)
+	if err != nil {
+		return nil, err
+	}
+	return m.take(size)
+}
+
+func (m *machine) text(b []byte) (string, error) {
+	if !utf8.Valid(b) {
+		return "", m.malformed("text that is not UTF-8")
+	}
+	return string(b), nil
+}
+
+// line reads text up to the end of the line.
+func (m *machine) line() (string, error) {
+	rest := m.data[m.pos:]
+	if m.inFrame {
+		rest = m.data[m.pos:m.frameEnd]
+	}
+	n := bytes.IndexByte(rest[:min(len(rest), maxLine)], '\n')
+	if n < 0 {
+		return "", m.malformed("a name without end")
+	}
+	b, err := m.take(uint64(n + 1))
+	if err != nil {
+		return "", err
+	}
+	return m.text(b[:n])
+}
+
+func (m *machine) push(v any) error {
+	if len(m.stack) >= maxStack {
+		return m.tooLarge("a stack of more than %d values", maxStack)
+	}
+	m.stack = append(m.stack, v)
+	return nil
+}
+
+// container pushes what memory was allocated for.
+func (m *machine) container(v any) error {
+	if err := m.spend(4); err != nil {
+		return err
+	}
+	return m.push(v)
+}
+
+// height is where the stack begins for who may not reach below the last mark.
+func (m *machine) height() int {
+	if len(m.marks) == 0 {
+		return 0
+	}
+	return m.marks[len(m.marks)-1]
+}
+
+// pop takes the n topmost values.
+func (m *machine) pop(n int) ([]any, error) {
+	at := len(m.stack) - n
+	if at < m.height() {
+		return nil, m.malformed("%d values wanted of a stack of %d", n, len(m.stack)-m.height())
+	}
+	v := m.stack[at:]
+	m.stack = m.stack[:at]
+	return v, nil
+}
+
+// popMark takes the values above the last mark, and the mark.
+func (m *machine) popMark() ([]any, error) {
+	if len(m.marks) == 0 {
+		return nil, m.malformed("no mark on the stack")
+	}
+	at := m.height()
+	m.marks = m.marks[:len(m.marks)-1]
+	v := m.stack[at:]
+	m.stack = m.stack[:at]
+	return v, nil
+}
+
+func (m *machine) top() (any, error) {
+	if len(m.stack) <= m.height() {
+		return nil, m.malformed("an empty stack")
+	}
+	return m.stack[len(m.stack)-1], nil
+}
+
+func (m *machine) remember(at uint64) error {
+	v, err := m.top()
+	if err != nil {
+		return err
+	}
+	if at > 4*maxMemo || len(m.memo) >= maxMemo {
+		return m.tooLarge("memo entry %d", at)
+	}
+	m.memo[uint32(at)] = v
+	return nil
+}
+
+func (m *machine) recall(at uint64) error {
+	v, ok := m.memo[uint32(at)]
+	if !ok || at > 4*maxMemo {
+		return m.malformed("memo entry %d was never stored", at)
+	}
+	if _, ok := v.(*pendingArray); ok {
+		return m.malformed("an array fetched before it is there")
+	}
+	return m.push(v)
+}

@@ -1,0 +1,322 @@
+package joblib
+
+import (
+	"encoding/binary"
+	"math"
+	"math/big"
+	"slices"
+)
+
+// run executes a pickle up to its STOP.
+func (m *machine) run() (any, error) {
+	b, err := m.take(2)
+	if err != nil || b[0] != 0x80 {
+		return nil, m.malformed("it does not begin as a pickle of protocol 2 or newer does")
+	}
+	if b[1] < 2 || b[1] > 5 {
+		return nil, m.unsupported("pickle protocol %d", b[1])
+	}
+	m.memo = map[uint32]any{}
+	for {
+		op, err := m.take(1)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.spend(1); err != nil {
+			return nil, err
+		}
+		if op[0] == '.' {
+			break
+		}
+		if err := m.step(op[0]); err != nil {
+			return nil, err
+		}
+	}
+	if len(m.stack) != 1 || len(m.marks) != 0 {
+		return nil, m.malformed("%d values and %d marks at the end", len(m.stack), len(m.marks))
+	}
+	if m.inFrame && m.pos != m.frameEnd {
+		return nil, m.malformed("%d bytes in the frame after its end", m.frameEnd-m.pos)
+	}
+	return m.stack[0], nil
+}
+
+// step executes one opcode. Those of protocols 0 and 1 alone are not here, nor those
+// that would look outside of the file (persistent ids, extension codes, buffers).
+func (m *machine) step(op byte) error {
+	switch op {
+	case 'N':
+		return m.push(nil)
+	case 0x88:
+		return m.push(true)
+	case 0x89:
+		return m.push(false)
+	case 'K', 'M', 'J', 0x8a, 0x8b, 'G':
+		return m.number(op)
+	case 'X', 0x8c, 0x8d, 'U', 'T', 'C', 'B', 0x8e, 0x96:
+		return m.string(op)
+	case ')', 't', 0x85, 0x86, 0x87:
+		return m.tuple(op)
+	case ']', 'a', 'e', 0x8f, 0x90, 0x91:
+		return m.list(op)
+	case '}', 's', 'u':
+		return m.dict(op)
+	case 'q', 'r', 'h', 'j', 0x94:
+		return m.memory(op)
+	case '(', '0', '1', '2':
+		return m.shuffle(op)
+	case 'c', 0x93:
+		return m.global(op)
+	case 'R', 0x81, 'b':
+		return m.construct(op)
+	case 0x95:
+		return m.frame()
+	}
+	return m.malformed("opcode %#02x", op)
+}
+
+func (m *machine) frame() error {
+	if m.inFrame {
+		return m.malformed("a frame within a frame")
+	}
+	size, err := m.uint(8)
+	if err != nil {
+		return err
+	}
+	if size == 0 || size > uint64(len(m.data)-m.pos) {
+		return m.malformed("a frame of %d bytes, %d left", size, len(m.data)-m.pos)
+	}
+	m.inFrame, m.frameEnd = true, m.pos+int(size)
+	return nil
+}
+
+func (m *machine) number(op byte) error {
+	switch op {
+	case 'G':
+		b, err := m.take(8)
+		if err != nil {
+			return err
+		}
+		return m.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
+	case 'J':
+		v, err := m.uint(4)
+		if err != nil {
+			return err
+		}
+		return m.push(int64(int32(v)))
+	case 0x8a, 0x8b:
+		width := 1
+		if op == 0x8b {
+			width = 4
+		}
+		b, err := m.sized(width)
+		if err != nil {
+			return err
+		}
+		if len(b) > maxInt {
+			return m.tooLarge("an integer of %d bytes", len(b))
+		}
+		return m.push(littleEndian(b))
+	}
+	width := 1
+	if op == 'M' {
+		width = 2
+	}
+	v, err := m.uint(width)
+	if err != nil {
+		return err
+	}
+	return m.push(int64(v))
+}
+
+// littleEndian is a number in two's complement: an int64 if it is one.
+func littleEndian(b []byte) any {
+	b = slices.Clone(b)
+	slices.Reverse(b)
+	v := new(big.Int).SetBytes(b)
+	if len(b) > 0 && b[0] >= 0x80 {
+		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
+	}
+	if v.IsInt64() {
+		return v.Int64()
+	}
+	return v
+}
+
+func (m *machine) string(op byte) error {
+	width := 8
+	switch op {
+	case 0x8c, 'U', 'C':
+		width = 1
+	case 'X', 'T', 'B':
+		width = 4
+	}
+	b, err := m.sized(width)
+	if err != nil {
+		return err
+	}
+	switch op {
+	case 'C', 'B', 0x8e, 0x96:
+		return m.push(b)
+	}
+	s, err := m.text(b)
+	if err != nil {
+		return err
+	}
+	return m.push(s)
+}
+
+func (m *machine) tuple(op byte) error {
+	var items []any
+	var err error
+	switch op {
+	case ')':
+	case 't':
+		items, err = m.popMark()
+	default:
+		items, err = m.pop(int(op) - 0x84)
+	}
+	if err != nil {
+		return err
+	}
+	return m.container(Tuple(slices.Clone(items)))
+}
+
+func (m *machine) list(op byte) error {
+	switch op {
+	case ']', 0x8f:
+		return m.container(&List{})
+	case 0x91: // a set that does not change
+		items, err := m.popMark()
+		if err != nil {
+			return err
+		}
+		return m.container(&List{Items: slices.Clone(items)})
+	}
+	var items []any
+	var err error
+	if op == 'a' {
+		items, err = m.pop(1)
+	} else {
+		items, err = m.popMark()
+	}
+	if err != nil {
+		return err
+	}
+	v, err := m.top()
+	if err != nil {
+		return err
+	}
+	l, ok := v.(*List)
+	if !ok {
+		return m.malformed("items for %s", kind(v))
+	}
+	l.Items = append(l.Items, items...)
+	return nil
+}
+
+func (m *machine) dict(op byte) error {
+	var items []any
+	var err error
+	switch op {
+	case '}':
+		return m.container(&Dict{})
+	case 's':
+		items, err = m.pop(2)
+	case 'u':
+		items, err = m.popMark()
+	}
+	if err != nil {
+		return err
+	}
+	v, err := m.top()
+	if err != nil {
+		return err
+	}
+	d, ok := v.(*Dict)
+	if !ok {
+		return m.malformed("entries for %s", kind(v))
+	}
+	if len(items)%2 != 0 {
+		return m.malformed("a key without value")
+	}
+	if err := m.spend(len(items)); err != nil {
+		return err
+	}
+	for i := 0; i < len(items); i += 2 {
+		if name, ok := items[i].(string); ok {
+			d.Set(name, items[i+1])
+			continue
+		}
+		if err := m.key(items[i], 0); err != nil {
+			return err
+		}
+		d.Keys, d.Values = append(d.Keys, items[i]), append(d.Values, items[i+1])
+	}
+	return nil
+}
+
+// key checks that a value may be a key of a dict.
+func (m *machine) key(v any, depth int) error {
+	switch v := v.(type) {
+	case nil, bool, int64, float64, string, []byte:
+		return nil
+	case Tuple:
+		if err := m.spend(len(v)); err != nil {
+			return err
+		}
+		for _, item := range v {
+			if depth == maxNested {
+				return m.malformed("a key of tuples in tuples")
+			}
+			if err := m.key(item, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return m.malformed("%s as a key", kind(v))
+}
+
+func (m *machine) memory(op byte) error {
+	if op == 0x94 {
+		return m.remember(uint64(len(m.memo)))
+	}
+	width := 1
+	if op == 'r' || op == 'j' {
+		width = 4
+	}
+	at, err := m.uint(width)
+	if err != nil {
+		return err
+	}
+	if op == 'h' || op == 'j' {
+		return m.recall(at)
+	}
+	return m.remember(at)
+}
+
+func (m *machine) shuffle(op byte) error {
+	switch op {
+	case '(':
+		if len(m.marks) >= maxMarks {
+			return m.tooLarge("more than %d marks", maxMarks)
+		}
+		m.marks = append(m.marks, len(m.stack))
+		return nil
+	case '0':
+		_, err := m.pop(1)
+		return err
+	case '1':
+		_, err := m.popMark()
+		return err
+	}
+	v, err := m.top()
+	if err != nil {
+		return err
+	}
+	if _, ok := v.(*pendingArray); ok {
+		return m.malformed("an array doubled before it is there")
+	}
+	return m.push(v)
+}
