@@ -91,12 +91,12 @@ class Modelbucket:
             events = events.astype(object).where(events.notna(), None).to_dict("records")
         elif hasattr(events, "tolist"):
             events = {"rows": events.tolist()}
-        return self._json("POST", _path(ref, "/detect"), [_document(events)], {})
+        return self._json("POST", _path(ref, "/detect"), [_document(events)])
 
-    def alias(self, model, name, version, note="", if_revision=None):
-        """Move an alias; with if_revision only if it is still at that revision (0: only if it is new)."""
-        only = {} if if_revision is None else {"If-Match": f'"{if_revision}"'} if if_revision else {"If-None-Match": "*"}
-        return self._json("PUT", _path(model, "aliases/" + name, False), [_document({"version": version, "note": note})], only)
+    def alias(self, model, name, version, note="", expect=None):
+        """Move an alias; with expect only if it is at that version now (0: only if there is no such alias)."""
+        change = {"version": version, "note": note} | ({} if expect is None else {"expect": expect})
+        return self._json("PUT", _path(model, "aliases/" + name, False), [_document(change)])
 
     def _json(self, *request):
         with self._ask(*request) as answer:
