@@ -109,7 +109,8 @@ func (r *Registry) logPage(ctx context.Context, s series, before Number, limit i
 }
 
 const (
-	keysForLatest = 20   // costs what one key costs
+	keysForLatest = 4    // all of the newest number, which has three at most, and one more
+	keysForScan   = 20   // where the newest is deleted
 	keysForPage   = 1000 // the most that a store gives
 )
 
@@ -173,7 +174,7 @@ func (r *Registry) latest(ctx context.Context, s series) (n Number, err error) {
 // scanLatest walks the log down to the first number that is not deleted.
 func (r *Registry) scanLatest(ctx context.Context, s series) (top, alive Number, err error) {
 	var before Number
-	for limit := keysForLatest; ; limit = keysForPage {
+	for limit := keysForScan; ; limit = keysForPage {
 		page, complete, err := r.logPage(ctx, s, before, limit)
 		if err != nil {
 			return 0, 0, err

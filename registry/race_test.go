@@ -180,10 +180,10 @@ func TestManyWritersWithFaults(t *testing.T) {
 }
 
 // stores are the stores that promises are held against.
-func stores(t *testing.T) map[string]func(*testing.T) blob.Bucket {
-	return map[string]func(*testing.T) blob.Bucket{
-		"memory": func(*testing.T) blob.Bucket { return blob.NewMemory() },
-		"dir": func(t *testing.T) blob.Bucket {
+func stores(testing.TB) map[string]func(testing.TB) blob.Bucket {
+	return map[string]func(testing.TB) blob.Bucket{
+		"memory": func(testing.TB) blob.Bucket { return blob.NewMemory() },
+		"dir": func(t testing.TB) blob.Bucket {
 			d, err := blob.OpenDir(t.TempDir())
 			if err != nil {
 				t.Fatal(err)

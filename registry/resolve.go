@@ -247,7 +247,7 @@ func (r *Registry) Versions(ctx context.Context, t Tenant, m Model, q VersionQue
 
 // choose lists the log until it has limit entries that q wants.
 func (r *Registry) choose(ctx context.Context, s series, q VersionQuery, limit int, deletedThrough Number) (chosen []entry, more bool, err error) {
-	keys := min(limit+keysForLatest, keysForPage)
+	keys := min(limit+keysForScan, keysForPage)
 	for before := q.Before; ; keys = keysForPage {
 		entries, complete, err := r.logPage(ctx, s, before, keys)
 		if err != nil {
