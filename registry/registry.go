@@ -1,28 +1,3 @@
-// Package registry keeps versions of models in a bucket: what is kept, under which
-// keys (layout.go), and by which protocol many nodes change it at once without a
-// database, a lock or a clock that they share.
-//
-// # What is true
-//
-// A version exists if and only if its commit record exists. The record is written
-// once, under the next free number, after everything that it names: it holds the
-// SHA-256 of metadata.json, which holds the SHA-256 of each file. Records are never
-// changed or deleted, and their numbers have no gaps. Everything else about a version
-// is a sibling of its record (attributes, tombstone) or a cache of what the records
-// say (labels, idempotency keys).
-//
-// # How to save
-//
-// Begin lists the log for the last number and leaves an intent; File streams bytes;
-// Commit writes metadata.json and then tries to create record last+1. Whoever sends
-// record n has read every record since its label and its idempotency key were known
-// to be free (the scan rule): this alone makes labels unique and repeats exactly-once.
-// An unclear answer is settled by reading the record back, and only so.
-//
-// # How to read
-//
-// Latest is one listing call: the newest record is the first key. An error of any page
-// of a listing voids the whole answer.
 package registry
 
 import (
