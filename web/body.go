@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A body has to make progress: progressBytes within progressTime of waiting for it.
-// Only the waiting counts, so that a slow store does not make a caller look slow.
+// A body has to come at bodyRate, and may pause for bodyPause. Only the waiting for it
+// counts, so that a slow store does not make a caller look slow.
 const (
-	progressBytes = 160 << 10
-	progressTime  = 10 * time.Second
+	bodyRate  = 16 << 10 // bytes a second
+	bodyPause = 10 * time.Second
 )
 
 // requestBody is a request's body with a limit on its size and on its slowness. Its
@@ -25,8 +25,7 @@ type requestBody struct {
 	limit   int64 // in bytes; negative: none
 	patient bool  // it may pause for as long as it likes: events as they happen
 	n       int64 // read so far
-	since   int64 // n when the present stretch of progress began
-	waited  time.Duration
+	left    time.Duration
 	err     error
 }
 
@@ -56,18 +55,17 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// wait reads once, for no longer than what is left of the time for progress.
+// wait reads once, for no longer than the time that is left. Waiting spends it, and
+// bytes give it back.
 func (b *requestBody) wait(p []byte) (int, error) {
 	if b.patient {
 		return b.body.Read(p)
 	}
 	began := time.Now()
-	b.control.SetReadDeadline(began.Add(progressTime - b.waited)) // in-process there is none
+	b.control.SetReadDeadline(began.Add(b.left)) // in-process there is none
 	n, err := b.body.Read(p)
-	b.waited += time.Since(began)
-	if b.n+int64(n)-b.since >= progressBytes {
-		b.since, b.waited = b.n+int64(n), 0
-	}
+	earned := time.Duration(n) * time.Second / bodyRate
+	b.left = min(bodyPause, b.left-time.Since(began)+earned)
 	return n, err
 }
 
@@ -78,7 +76,8 @@ func tooLarge(limit int64) *Problem {
 }
 
 func tooSlow() *Problem {
-	p := problemf(codeBadRequest, "the body came too slowly: less than %d bytes within %v", progressBytes, progressTime)
+	p := problemf(codeBadRequest, "the body came too slowly").
+		hint("send at least %d bytes a second, and pause for no longer than %v", bodyRate, bodyPause)
 	p.Status, p.Title = http.StatusRequestTimeout, "Body too slow"
 	return p
 }

@@ -55,7 +55,7 @@ func (c *call) name(parameter, value string) (err error) {
 
 // body is the request's body with a limit, in bytes.
 func (c *call) body(limit int64) *requestBody {
-	return &requestBody{body: c.r.Body, control: c.w.control, limit: limit}
+	return &requestBody{body: c.r.Body, control: c.w.control, limit: limit, left: bodyPause}
 }
 
 // query is a request's query, all of whose parameters are known.

@@ -54,6 +54,17 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// lingerTime is how long a body may still come that nobody wants any more. net/http reads
+// on in it, to use the connection again, and sets no limit of its own.
+const lingerTime = time.Second
+
+// endDeadlines limits what net/http does with the connection after the handler: it sends
+// what is left in its buffers, and reads what is left of the body.
+func (x *exchange) endDeadlines() {
+	x.control.SetWriteDeadline(time.Now().Add(takeTime))
+	x.control.SetReadDeadline(time.Now().Add(lingerTime))
+}
+
 var requestID = regexp.MustCompile(`^[A-Za-z0-9-]{8,64}$`)
 
 // newExchange begins the answer to r. The caller's request id is taken over where it
@@ -63,7 +74,6 @@ func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	if !requestID.MatchString(x.id) {
 		x.id = newID()
 	}
-	x.control.SetWriteDeadline(time.Time{}) // the last answer on this connection left one
 	h := w.Header()
 	h.Set("X-Request-Id", x.id)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -37,7 +37,7 @@ type node struct {
 func serve(t *testing.T, change func(*web.Options)) *node {
 	t.Helper()
 	n := &node{t: t, bucket: &countingBucket{Bucket: blob.NewMemory()}, log: &lockedBuffer{}}
-	r, err := registry.Open(t.Context(), n.bucket, registry.Options{MaxUpload: 8 << 20})
+	r, err := registry.Open(t.Context(), n.bucket, registry.Options{MaxUpload: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,4 +225,69 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// quiet is a server without a listener, over an empty store that b counts.
+func quiet(t testing.TB, b *countingBucket) *web.Server {
+	t.Helper()
+	b.Bucket = blob.NewMemory()
+	r, err := registry.Open(context.Background(), b, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := r.RootToken(context.Background(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := web.New(web.Options{Registry: r, RootToken: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// dial opens a connection to the node that ends after a while.
+func (n *node) dial() *net.TCPConn {
+	n.t.Helper()
+	conn, err := net.Dial("tcp", n.addr)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn.(*net.TCPConn)
+}
+
+// upload publishes a file of this size to acme/fraud.
+func (n *node) upload(size int) {
+	n.t.Helper()
+	n.do("POST", fraud+"/versions", bytes.NewReader(make([]byte, size))).must(n.t, http.StatusCreated, nil)
+}
+
+// corrupt flips a bit of a stored file.
+func (n *node) corrupt(name string, at int) {
+	n.t.Helper()
+	ctx := context.Background()
+	page, err := n.bucket.Bucket.List(ctx, blob.ListOptions{})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, o := range page.Objects {
+		if !strings.HasSuffix(o.Key, "/"+name) {
+			continue
+		}
+		body, _, err := n.bucket.Bucket.Get(ctx, o.Key, blob.Range{})
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		data, err := io.ReadAll(body)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		data[at] ^= 1
+		if _, err := n.bucket.Bucket.Put(ctx, o.Key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))}); err != nil {
+			n.t.Fatal(err)
+		}
+		return
+	}
+	n.t.Fatalf("no object %s", name)
 }

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -223,7 +222,7 @@ func behind(text, sentinel string) string {
 func (p *Problem) write(w http.ResponseWriter, r *http.Request, id string) {
 	sent := *p
 	sent.Instance = id
-	body, err := json.Marshal(&sent)
+	body, err := encodeJSON(&sent)
 	if err != nil { // strings and a number: they always encode
 		panic(err)
 	}
@@ -238,5 +237,5 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request, id string) {
 		h.Set("WWW-Authenticate", `Bearer realm="modelbucket"`)
 	}
 	h.Set("Cache-Control", "no-store")
-	writeBody(w, r, p.Status, "application/problem+json", append(body, '\n'))
+	writeBody(w, r, p.Status, "application/problem+json", body)
 }

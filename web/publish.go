@@ -98,13 +98,14 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	if boundary == "" || len(boundary) > 70 {
 		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
 	}
-	form := multipart.NewReader(c.body(s.options.MaxUpload+maxJSON), boundary)
+	body := c.body(s.options.MaxUpload + maxJSON)
+	form := multipart.NewReader(body, boundary)
 	part, err := nextPart(form, 0)
 	if err != nil {
 		return err
 	}
 	var said publishBody
-	if part.name == "metadata" {
+	if part != nil && part.name == "metadata" {
 		if said, err = readMetadata(part); err != nil {
 			return err
 		}
@@ -127,6 +128,9 @@ func (s *Server) publishForm(c *call, boundary string) error {
 		if part, err = nextPart(form, n); err != nil {
 			return err
 		}
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil { // what may follow a form's end
+		return err
 	}
 	return p.commit(c)
 }

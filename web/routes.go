@@ -1,6 +1,7 @@
 package web
 
 import (
+	"io"
 	"net/http"
 	"strings"
 
@@ -27,7 +28,7 @@ type Route struct {
 type bodyKind int
 
 const (
-	noBody    bodyKind = iota // if one comes, it is not read
+	noBody    bodyKind = iota // if one comes, it is thrown away
 	jsonBody                  // maxJSON
 	eventBody                 // depends on the format
 	fileBody                  // Options.MaxUpload, and maxJSON for what stands beside it
@@ -84,7 +85,6 @@ func (s *Server) mount(e *echo.Echo) {
 			e.Add(http.MethodHead, echoPattern(route.Pattern), s.admit(route))
 		}
 	}
-	e.RouteNotFound("/*", func(c echo.Context) error { return noSuchPath(c.Request()) })
 }
 
 // echoPattern writes a pattern as Echo does: "/v1/tenants/:tenant", "/files/*".
@@ -146,8 +146,14 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 			return problemf(codeUnsupportedMedia, "the body has the Content-Encoding %s", shown(encoding)).hint("send it as it is")
 		}
-		if limit := s.bodyLimit(route.body, c.r); limit >= 0 && c.r.ContentLength > limit {
+		limit := s.bodyLimit(route.body)
+		if limit >= 0 && c.r.ContentLength > limit {
 			return tooLarge(limit)
+		}
+		if route.body == noBody && c.r.ContentLength != 0 {
+			if _, err := io.Copy(io.Discard, c.body(limit)); err != nil {
+				return err
+			}
 		}
 		return route.handle(s, c)
 	}
@@ -158,14 +164,18 @@ func noSuchPath(r *http.Request) error {
 }
 
 // bodyLimit is the size that a body may announce, in bytes; negative: any.
-func (s *Server) bodyLimit(kind bodyKind, r *http.Request) int64 {
+func (s *Server) bodyLimit(kind bodyKind) int64 {
 	switch kind {
 	case fileBody:
 		return s.options.MaxUpload + maxJSON
-	case eventBody:
-		return -1
 	case jsonBody:
 		return maxJSON
+	case eventBody:
+		return -1
 	}
-	return -1
+	return maxNoBody
 }
+
+// maxNoBody bounds a body where none belongs, in bytes. It is read all the same: net/http
+// would wait for it, and without a limit on the time.
+const maxNoBody = 64 << 10

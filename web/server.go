@@ -107,7 +107,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metrics.inFlight.Dec()
 		s.metrics.answered(x, r.Method)
 		x.log(r, s.log, aborted)
-		x.control.SetWriteDeadline(time.Now().Add(takeTime)) // for what is still in buffers
+		x.endDeadlines()
 		if aborted {
 			panic(http.ErrAbortHandler)
 		}
