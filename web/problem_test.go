@@ -51,6 +51,7 @@ var meanings = map[string]struct {
 	"blob.ErrNotFound":     {blob.ErrNotFound, "internal", 500, 1},
 	"blob.ErrPrecondition": {blob.ErrPrecondition, "internal", 500, 1},
 	"blob.ErrInvalidKey":   {blob.ErrInvalidKey, "internal", 500, 1},
+	"blob.ErrSize":         {blob.ErrSize, "internal", 500, 1},
 	"blob.ErrRange":        {blob.ErrRange, "internal", 500, 1},
 }
 

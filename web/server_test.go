@@ -237,6 +237,7 @@ func TestGracefulStop(t *testing.T) {
 		}
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST %s/versions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n01234", fraud)
+		synctest.Wait()
 		began := time.Now()
 		stop()
 		synctest.Wait()
@@ -278,6 +279,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 		}
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST %s/versions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n01234", fraud)
+		synctest.Wait()
 		began := time.Now()
 		stop()
 		err = <-ended
