@@ -22,6 +22,9 @@ type builder struct {
 	// node's children to begin with. Both orders decide what is drawn.
 	features, constants []int32
 	stack               []pending
+
+	nodes []Node
+	stats []Stats
 }
 
 // pending is a node that waits for being made.
@@ -49,15 +52,15 @@ type split struct {
 	position  int // rows before it in order go left
 }
 
-// tree grows the tree depth first, left before right, so that its nodes are in
-// preorder.
-func (b *builder) tree() Tree {
+// grow makes the nodes of one tree, depth first and left before right, hence in
+// preorder. They are valid until the next call.
+func (b *builder) grow() ([]Node, []Stats) {
 	rows := len(b.target)
 	b.order = iota32(b.order, rows)
 	b.features = iota32(b.features, len(b.columns))
 	b.constants = iota32(b.constants, len(b.columns))
 
-	var t Tree
+	b.nodes, b.stats = b.nodes[:0], b.stats[:0]
 	root := b.moments(0, rows)
 	b.stack = append(b.stack[:0], pending{end: rows, parent: -1, impurity: root.impurity()})
 	for len(b.stack) > 0 {
@@ -66,12 +69,12 @@ func (b *builder) tree() Tree {
 
 		all := b.moments(p.start, p.end)
 		node := Node{Threshold: -2, Left: Leaf, Right: Leaf, Feature: -2, Samples: int32(p.end - p.start)}
-		k := len(t.Nodes)
+		k := len(b.nodes)
 		if p.parent >= 0 {
 			if p.left {
-				t.Nodes[p.parent].Left = int32(k)
+				b.nodes[p.parent].Left = int32(k)
 			} else {
-				t.Nodes[p.parent].Right = int32(k)
+				b.nodes[p.parent].Right = int32(k)
 			}
 		}
 		if p.depth < b.maxDepth && p.end-p.start >= 2 && p.impurity > epsilon {
@@ -88,10 +91,10 @@ func (b *builder) tree() Tree {
 				}
 			}
 		}
-		t.Nodes = append(t.Nodes, node)
-		t.Stats = append(t.Stats, Stats{Impurity: p.impurity, Weight: all.weight, Value: all.sum / all.weight})
+		b.nodes = append(b.nodes, node)
+		b.stats = append(b.stats, Stats{Impurity: p.impurity, Weight: all.weight, Value: all.sum / all.weight})
 	}
-	return t
+	return b.nodes, b.stats
 }
 
 // moments adds up the rows of order[start:end], in this order.

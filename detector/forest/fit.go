@@ -131,8 +131,8 @@ func (w *worker) tree(seed uint32) Tree {
 	w.gather()
 
 	w.builder.maxDepth = w.depth
-	t := w.builder.tree()
-	t.Seed, t.RandomState = seed, treeSeed
+	nodes, stats := w.builder.grow()
+	t := Tree{Nodes: slices.Clone(nodes), Stats: slices.Clone(stats), Seed: seed, RandomState: treeSeed}
 	if w.features < w.d {
 		t.Columns = slices.Clone(w.subset)
 	}

@@ -1,12 +1,25 @@
 package forest
 
-import (
-	"math"
-)
+import "math"
 
 // AverageDepth is the mean depth c(n) at which a search in a random tree of n rows
 // ends without success (Liu et al., equation 1).
 func AverageDepth(n int) float64 {
+	if n >= 0 && n < len(averageDepths) {
+		return averageDepths[n]
+	}
+	return averageDepth(n)
+}
+
+// averageDepths has what all leaves of forests with the default max_samples ask for.
+var averageDepths = func() (c [257]float64) {
+	for n := range c {
+		c[n] = averageDepth(n)
+	}
+	return c
+}()
+
+func averageDepth(n int) float64 {
 	switch {
 	case n <= 1:
 		return 0
