@@ -9,9 +9,12 @@ import (
 
 // run executes a pickle up to its STOP.
 func (m *machine) run() (any, error) {
+	if n := len(m.data); n > 2 && (m.data[0] == 'c' || m.data[0] == '(') && m.data[n-1] == '.' {
+		return nil, m.unsupported("a pickle of protocol 0 or 1; dump it with a newer one")
+	}
 	b, err := m.take(2)
 	if err != nil || b[0] != 0x80 {
-		return nil, m.malformed("it does not begin as a pickle of protocol 2 or newer does")
+		return nil, m.malformed("it does not begin as a pickle does")
 	}
 	if b[1] < 2 || b[1] > 5 {
 		return nil, m.unsupported("pickle protocol %d", b[1])

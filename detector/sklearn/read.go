@@ -78,8 +78,9 @@ func (p *Pipeline) take(o *joblib.Object) error {
 		if p.Forest, err = forestOf(o); err != nil {
 			return err
 		}
-		if p.Scaler == nil {
-			p.FeatureNames, err = namesOf(o, p.Forest.Features)
+		names, err := namesOf(o, p.Forest.Features)
+		if p.Scaler == nil { // else they are those of what the scaler put out
+			p.FeatureNames = names
 		}
 		p.Params = paramsOf(o)
 		return err
