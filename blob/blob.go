@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Every error of a Bucket wraps exactly one of these or a context's error.
+// Every error of a Bucket wraps one of these or a context's error.
 var (
 	// ErrNotFound: no object has this key. Also the answer to IfMatch on an absent key.
 	ErrNotFound = errors.New("object not found")
@@ -24,6 +24,9 @@ var (
 	// ErrUnavailable: the store did not answer, or answered that it can't now. After
 	// Put and Delete this means "unknown": the change may have happened, or happen yet.
 	ErrUnavailable = errors.New("store unavailable")
+	// ErrNotSent comes with ErrUnavailable where the store was not reached at all, so
+	// that nothing can have changed.
+	ErrNotSent = errors.New("not sent")
 	// ErrDenied: the store refused the credentials, or they lack a right.
 	ErrDenied = errors.New("store denied access")
 	// ErrNoBucket: the bucket or the folder itself is missing.
@@ -34,6 +37,10 @@ var (
 	ErrInvalidKey = errors.New("invalid key")
 	// ErrRange: the range begins beyond the object's end.
 	ErrRange = errors.New("range not satisfiable")
+	// ErrStoreURL: no store can be meant by this text.
+	ErrStoreURL = errors.New("store URL not understood")
+	// ErrBroken: the store does not keep one of the promises that it was probed for.
+	ErrBroken = errors.New("store does not keep its word")
 	// ErrSize: the body is not as long as was said. Nothing was stored.
 	ErrSize = errors.New("body has another size")
 )

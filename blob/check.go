@@ -140,7 +140,10 @@ func (o *ListOptions) check() error {
 	if err := checkPrefix(o.Prefix); err != nil {
 		return err
 	}
-	return checkPrefix(o.StartAfter)
+	if len(o.StartAfter) > maxKey || !utf8.ValidString(o.StartAfter) { // may be any text that a key is compared with
+		return fmt.Errorf("%w: no place to start after: %q", ErrInvalidKey, o.StartAfter)
+	}
+	return nil
 }
 
 // folded is the common prefix that key belongs to, or "" where it stands for itself.

@@ -28,8 +28,10 @@ func invalidKeys(t *testing.T, b blob.Bucket) {
 	for _, prefix := range []string{"/", "a//", "../", "a/../b", "./", "a\x00", `a\`, "\xff", strings.Repeat("x", 255)} {
 		_, err := b.List(ctx, blob.ListOptions{Prefix: prefix})
 		wantError(t, "List with the prefix "+prefix, err, blob.ErrInvalidKey)
-		_, err = b.List(ctx, blob.ListOptions{StartAfter: prefix})
-		wantError(t, "List after "+prefix, err, blob.ErrInvalidKey)
+	}
+	for _, after := range []string{"\xff", strings.Repeat("x", 1025)} {
+		_, err := b.List(ctx, blob.ListOptions{StartAfter: after})
+		wantError(t, "List after "+after, err, blob.ErrInvalidKey)
 	}
 }
 

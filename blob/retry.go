@@ -1,0 +1,203 @@
+package blob
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Retry is the one layer that repeats calls that failed with ErrUnavailable: up to
+// five tries with random pauses (50 ms doubling up to 2 s), as long as the context and
+// a budget allow; retries are at most a tenth of the calls that succeed. After 20 failures
+// in a row calls fail at once (ErrNotSent), but for one each second. log hears of that.
+//
+// Get, Stat, List, Delete and AbortUploads are repeated; a body that breaks off goes on
+// where it was, if the object is still the same. A Put is repeated if it has no
+// condition and its body can be rewound. One with a condition never is, except where
+// nothing was sent: after an unclear answer only its object can tell what happened, and
+// only the caller knows what to look for.
+func Retry(b Bucket, log *slog.Logger) Bucket {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &retrying{b, &circuit{log: log, budget: budgetMost}}
+}
+
+type retrying struct {
+	bucket  Bucket
+	circuit *circuit
+}
+
+const maxTries = 5
+
+// do calls f until it gives an answer. again tells whether a failure may be repeated.
+func (b *retrying) do(ctx context.Context, f func() error, again func(error) bool) error {
+	for try := 1; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := b.circuit.enter()
+		if err != nil {
+			return err
+		}
+		err = f()
+		b.circuit.leave(err)
+		if err == nil || !errors.Is(err, ErrUnavailable) || try == maxTries || !again(err) || !b.circuit.spend() {
+			return err
+		}
+		if wait(ctx, try) != nil {
+			return fmt.Errorf("%w (after: %v)", ctx.Err(), err)
+		}
+	}
+}
+
+func always(error) bool { return true }
+
+func (b *retrying) String() string { return b.bucket.String() }
+
+func (b *retrying) Stat(ctx context.Context, key string) (o Object, err error) {
+	err = b.do(ctx, func() (err error) { o, err = b.bucket.Stat(ctx, key); return err }, always)
+	return o, err
+}
+
+func (b *retrying) List(ctx context.Context, o ListOptions) (page Page, err error) {
+	err = b.do(ctx, func() (err error) { page, err = b.bucket.List(ctx, o); return err }, always)
+	return page, err
+}
+
+func (b *retrying) Delete(ctx context.Context, key string) error {
+	return b.do(ctx, func() error { return b.bucket.Delete(ctx, key) }, always)
+}
+
+func (b *retrying) AbortUploads(ctx context.Context, key string) error {
+	return b.do(ctx, func() error { return b.bucket.AbortUploads(ctx, key) }, always)
+}
+
+func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options PutOptions) (o Object, err error) {
+	seeker, start := rewindable(body, options)
+	first := true
+	err = b.do(ctx, func() (err error) {
+		if !first {
+			if _, err := seeker.Seek(start, io.SeekStart); err != nil {
+				return err
+			}
+		}
+		first = false
+		o, err = b.bucket.Put(ctx, key, body, options)
+		return err
+	}, func(err error) bool {
+		return seeker != nil && (!options.conditional() || errors.Is(err, ErrNotSent))
+	})
+	return o, err
+}
+
+// rewindable finds the place from which a body can be read again. A large body is not
+// sent again as a whole: the driver sends its parts again.
+func rewindable(body io.Reader, o PutOptions) (io.Seeker, int64) {
+	seeker, ok := body.(io.Seeker)
+	if !ok || o.Size < 0 || o.Size > partSize {
+		return nil, 0
+	}
+	start, err := seeker.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, 0
+	}
+	return seeker, start
+}
+
+// Get reads a small part whole before it returns, so that what breaks off is read anew
+// even if the object has been replaced meanwhile.
+func (b *retrying) Get(ctx context.Context, key string, r Range) (body io.ReadCloser, o Object, err error) {
+	var from, to int64
+	err = b.do(ctx, func() (err error) {
+		if body, o, err = b.bucket.Get(ctx, key, r); err != nil {
+			return err
+		}
+		if from, to, err = r.in(o.Size); err != nil {
+			return errors.Join(err, body.Close())
+		}
+		if to-from > smallPart {
+			return nil
+		}
+		data := make([]byte, to-from)
+		_, err = io.ReadFull(body, data)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, io.ErrUnexpectedEOF)
+		}
+		err = errors.Join(err, body.Close())
+		body = io.NopCloser(bytes.NewReader(data))
+		return err
+	}, always)
+	switch {
+	case err != nil:
+		return nil, Object{}, err
+	case to-from <= smallPart:
+		return body, o, nil
+	}
+	return &resumingBody{bucket: b, ctx: ctx, object: o, body: body, at: from, to: to}, o, nil
+}
+
+const smallPart = 64 << 10 // bytes
+
+// resumingBody is a part of an object from at to to. Its tries are counted anew once
+// bytes have come.
+type resumingBody struct {
+	bucket *retrying
+	ctx    context.Context // of the Get
+	object Object
+	body   io.ReadCloser
+	at, to int64
+	try    int
+}
+
+func (b *resumingBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.at += int64(n)
+	if n > 0 {
+		b.try = 0
+	}
+	switch {
+	case err == nil || err == io.EOF && b.at == b.to:
+		return n, err
+	case err == io.EOF:
+		err = fmt.Errorf("%w: %w", ErrUnavailable, io.ErrUnexpectedEOF)
+	}
+	if b.at == b.to { // all came before it broke
+		return n, io.EOF
+	}
+	return n, b.resume(err)
+}
+
+// resume goes on in a new body, or returns why it can't.
+func (b *resumingBody) resume(err error) error {
+	again := errors.Is(err, ErrUnavailable) || errors.Is(err, io.ErrUnexpectedEOF)
+	if b.try++; !again || b.object.ETag == "" || b.try == maxTries || !b.bucket.circuit.spend() {
+		return err
+	}
+	if wait(b.ctx, b.try) != nil {
+		return b.ctx.Err()
+	}
+	if b.bucket.circuit.enter() != nil {
+		return err
+	}
+	body, o, openErr := b.bucket.bucket.Get(b.ctx, b.object.Key, Range{b.at, b.to - b.at})
+	b.bucket.circuit.leave(openErr)
+	if openErr != nil {
+		if errors.Is(openErr, ErrUnavailable) {
+			return b.resume(openErr)
+		}
+		return err
+	}
+	if o.ETag != b.object.ETag || o.Size != b.object.Size {
+		return errors.Join(fmt.Errorf("%w; the object was replaced meanwhile", err), body.Close())
+	}
+	old := b.body
+	b.body = body
+	old.Close() // broken already
+	return nil
+}
+
+func (b *resumingBody) Close() error { return b.body.Close() }
