@@ -1,0 +1,174 @@
+package detector
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"modelbucket/detector/sklearn"
+	"modelbucket/registry"
+)
+
+// Describer finds out what the files of an upload hold, while they pass. Close it in
+// any case.
+//
+//	d := detector.NewDescriber()
+//	defer d.Close()
+//	upload.File(ctx, name, d.Watch(name, body), …)
+//	facts, err := d.Facts(features)
+//	upload.Commit(ctx, facts)
+type Describer struct {
+	looks []*look
+	pipes []*io.PipeWriter
+	held  atomic.Int32 // how many files hold something
+	wait  sync.WaitGroup
+}
+
+// look is a file being looked at.
+type look struct {
+	part
+	err  error // why it is no part of a detector
+	said sklearn.Facts
+}
+
+// NewDescriber looks at files as they are given to it.
+func NewDescriber() *Describer { return &Describer{} }
+
+// Watch returns a reader that gives what body gives, and has a look at it. A file that
+// turns out to be no detector costs nothing from there on; one that does is held in
+// memory, as far as Load would go.
+func (d *Describer) Watch(name registry.FileName, body io.Reader) io.Reader {
+	if d.held.Load() > 2 {
+		return body // combine will have none of them already
+	}
+	l := &look{part: part{name: name}}
+	d.looks = append(d.looks, l)
+	w := &watched{body: body}
+	w.add(d, func(r io.Reader) {
+		if l.pipeline, l.err = sklearn.Read(r, maxArtifact); l.err == nil {
+			d.held.Add(1)
+		}
+	})
+	w.add(d, func(r io.Reader) {
+		l.said, _ = sklearn.Inspect(r, maxArtifact) // what is known all the same
+	})
+	return w
+}
+
+// watched is a body with looks at it.
+type watched struct {
+	body  io.Reader
+	looks []*io.PipeWriter
+}
+
+var errSeen = errors.New("seen enough")
+
+// add begins a look, which the Describer will end and wait for.
+func (w *watched) add(d *Describer, look func(io.Reader)) {
+	from, to := io.Pipe()
+	w.looks = append(w.looks, to)
+	d.pipes = append(d.pipes, to)
+	d.wait.Go(func() {
+		look(from)
+		from.CloseWithError(errSeen)
+	})
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.body.Read(p)
+	w.looks = slices.DeleteFunc(w.looks, func(look *io.PipeWriter) bool {
+		var gone error
+		if n > 0 {
+			_, gone = look.Write(p[:n])
+		}
+		if err != nil {
+			look.CloseWithError(err)
+		}
+		return gone != nil
+	})
+	return n, err
+}
+
+// Facts are what the registry should keep of a version with the files seen, which have
+// been read to their ends; Detector is nil where they hold none. features name the
+// values of a row; nil leaves that to the artifact. They are refused (ErrInvalid) where
+// they do not fit, or nothing has features.
+func (d *Describer) Facts(features []string) (registry.Facts, error) {
+	d.Close()
+	var parts []part
+	for _, l := range d.looks {
+		if l.err == nil {
+			parts = append(parts, l.part)
+		}
+	}
+	p, files, err := combine(parts)
+	if err != nil {
+		if features != nil {
+			for _, l := range d.looks {
+				if l.err != nil {
+					err = fmt.Errorf("%w; %s: %w", err, l.name, l.err)
+				}
+			}
+			return registry.Facts{}, fmt.Errorf("%w: features are named, but there is no detector: %w", ErrInvalid, err)
+		}
+		return factsOf(d.said(), nil)
+	}
+	names, err := nameFeatures(features, p)
+	if err != nil {
+		return registry.Facts{}, err
+	}
+	v := &Detector{features: names, levels: DefaultLevels(), scaler: p.Scaler, forest: p.Forest}
+	i := slices.IndexFunc(d.looks, func(l *look) bool { return l.name == files[0] })
+	return factsOf(d.looks[i].said, v.record(files))
+}
+
+// said is what the only file that says something says about itself.
+func (d *Describer) said() sklearn.Facts {
+	var said sklearn.Facts
+	for _, l := range d.looks {
+		if l.said.ModelType == "" {
+			continue
+		}
+		if said.ModelType != "" {
+			return sklearn.Facts{}
+		}
+		said = l.said
+	}
+	return said
+}
+
+// Close ends the looks and waits for them.
+func (d *Describer) Close() {
+	for _, p := range d.pipes {
+		p.Close()
+	}
+	d.wait.Wait()
+}
+
+// nameFeatures chooses the names of a row's values: those given, the artifact's own, or
+// the default ones if there are as many. It is empty where none of these will do.
+func nameFeatures(given []string, p *sklearn.Pipeline) ([]string, error) {
+	width := p.Forest.Features
+	if given != nil {
+		if err := checkFeatures(given); err != nil {
+			return nil, err
+		}
+		if len(given) != width {
+			return nil, fmt.Errorf("%w: %d features are named, the forest takes %d", ErrInvalid, len(given), width)
+		}
+		if p.FeatureNames != nil && !slices.Equal(given, p.FeatureNames) {
+			return nil, fmt.Errorf("%w: the features are named %s, the artifact has %s", ErrInvalid, shownNames(given), shownNames(p.FeatureNames))
+		}
+		return given, nil
+	}
+	switch own := p.FeatureNames; {
+	case own != nil && checkFeatures(own) == nil:
+		return own, nil
+	case own == nil && width == len(DefaultFeatures()):
+		return DefaultFeatures(), nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,82 @@
+package detector
+
+import (
+	"math"
+	"slices"
+	"unsafe"
+
+	"modelbucket/detector/forest"
+	"modelbucket/registry"
+)
+
+// Detector scores rows and events. It never changes, and any number of goroutines may
+// use it at once.
+type Detector struct {
+	number   registry.Number
+	features []string // empty where they have no names
+	levels   ThreatLevels
+	scaler   *forest.Scaler // nil: rows go to the forest as they are
+	forest   *forest.Forest
+}
+
+// Version is the number of the version that the detector was loaded from; 0 for one
+// that was trained just now.
+func (d *Detector) Version() registry.Number { return d.number }
+
+// Features are the names of the values of a row, in order. They are empty where neither
+// the artifact nor its publisher named them: then only rows can be scored.
+func (d *Detector) Features() []string { return slices.Clone(d.features) }
+
+// Width is the number of values of a row.
+func (d *Detector) Width() int { return d.forest.Features }
+
+// Trees is the size of the forest.
+func (d *Detector) Trees() int { return len(d.forest.Trees) }
+
+// Levels are the cuts that the detector rates scores by.
+func (d *Detector) Levels() ThreatLevels { return d.levels }
+
+// Floor is the score that no event is below.
+func (d *Detector) Floor() float64 { return scoreFloor(d.forest) }
+
+// Bytes is the memory that the detector holds.
+func (d *Detector) Bytes() int64 {
+	n := int64(unsafe.Sizeof(*d)) + d.forest.Bytes() + int64(cap(d.features))*int64(unsafe.Sizeof(""))
+	for _, name := range d.features {
+		n += int64(len(name))
+	}
+	if d.scaler != nil {
+		n += d.scaler.Bytes()
+	}
+	return n
+}
+
+// Score writes the scores of len(scores) rows of Width finite values each: what
+// scikit-learn's decision_function gives. A score is below 0 if and only if the row is
+// an anomaly.
+func (d *Detector) Score(scores, rows []float64) {
+	if d.scaler != nil {
+		rows = slices.Clone(rows)
+	}
+	d.score(scores, rows)
+}
+
+// score is Score, and leaves rows scaled.
+func (d *Detector) score(scores, rows []float64) {
+	if d.scaler != nil {
+		d.scaler.Transform(rows, rows)
+	}
+	d.forest.DecisionFunction(scores, rows)
+	for i, s := range scores {
+		scores[i] = settle(s)
+	}
+}
+
+// settle makes a score that is 0 but for rounding 0. The offset is often the score of
+// one of the training rows, which then is the border itself, and no anomaly.
+func settle(score float64) float64 {
+	if math.Abs(score) <= 1e-14 {
+		return 0
+	}
+	return score
+}
