@@ -312,7 +312,7 @@ func TestHostileFiles(t *testing.T) {
 				t.Errorf("%s: %v", f.File, err)
 			}
 		}
-		if got := after.TotalAlloc - before.TotalAlloc; got > 1<<24+uint64(100*len(b)) {
+		if got := after.TotalAlloc - before.TotalAlloc; got > 1<<26 {
 			t.Errorf("%s: %d bytes allocated for a file of %d", f.File, got, len(b))
 		}
 		refused++
