@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts below testdata run the program as a user would: they are its transcripts.
+// UPDATE_SCRIPTS=1 writes what it prints into their cmp lines; read the diff then.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"modelbucket": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[running{}] = map[string]*testNode{}
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"tidy":   tidy,
+			"status": status,
+			"node":   nodeCommand,
+		},
+	})
+}
+
+// volatile is what differs from run to run.
+var volatile = []struct {
+	form *regexp.Regexp
+	name string
+}{
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "UUID"},
+	{regexp.MustCompile(`[0-9]{8}T[0-9]{6}Z`), "STAMP"},
+	{regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z`), "TIME"},
+	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "ADDRESS"},
+	{regexp.MustCompile(`[0-9.]+ (ms|µs|s)\b`), "DURATION"},
+}
+
+// tidy writes stdout (or stderr) to a file for cmp: what differs from run to run gets a
+// name, and JSON gets lines.
+//
+//	tidy stdout FILE
+func tidy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: tidy stdout|stderr FILE")
+	}
+	text := []byte(ts.ReadFile(args[0]))
+	for _, v := range volatile {
+		text = v.form.ReplaceAll(text, []byte(v.name))
+	}
+	var tidied bytes.Buffer
+	for line := range bytes.Lines(text) {
+		if json.Valid(line) && line[0] == '{' {
+			ts.Check(json.Indent(&tidied, line, "", "  "))
+			continue
+		}
+		tidied.Write(line)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), tidied.Bytes(), 0o666))
+}
+
+// status runs the program and checks its exit code.
+//
+//	status 3 modelbucket show acme/fraud:9
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := err.(interface{ ExitCode() int }); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if want := args[0]; want != string(rune('0'+got%10)) && !(got > 9 && want == "130") {
+		ts.Fatalf("exit code %d, want %s", got, want)
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// testNode is the real program, serving.
+type testNode struct {
+	greeting
+	process *exec.Cmd
+	log     string // the file that it logs to
+}
+
+// startNode starts a node on a free port and returns when it is ready.
+func startNode(folder, name string, env []string, flags ...string) (*testNode, error) {
+	n := &testNode{log: filepath.Join(folder, name+".log")}
+	n.process = exec.Command("bash", append([]string{"-c", `exec modelbucket serve --json --listen=127.0.0.1:0 --drain=0s "$@"`, "serve"}, flags...)...)
+	n.process.Dir, n.process.Env = folder, env
+	log, err := os.Create(n.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the node has its own
+	n.process.Stderr = log
+	stdout, err := n.process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := n.process.Start(); err != nil {
+		return nil, err
+	}
+	said := make(chan error, 1)
+	go func() { // ends with the node's first line, or with the node
+		line, err := bufio.NewReader(stdout).ReadBytes('\n')
+		if err == nil {
+			err = json.Unmarshal(line, &n.greeting)
+		}
+		said <- err
+	}()
+	select {
+	case err = <-said:
+	case <-time.After(2 * time.Minute):
+		err = fmt.Errorf("it says nothing")
+	}
+	if err != nil {
+		n.kill()
+		text, readErr := os.ReadFile(n.log)
+		return nil, fmt.Errorf("node %s: %w; its log (%v):\n%s", name, err, readErr, text)
+	}
+	return n, nil
+}
+
+// stop has the node end in order.
+func (n *testNode) stop() error {
+	if err := n.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return n.process.Wait()
+}
+
+func (n *testNode) kill() {
+	n.process.Process.Kill()
+	n.process.Wait()
+}
+
+// mustStart starts a node that ends with its test.
+func mustStart(t *testing.T, folder string, env []string, flags ...string) *testNode {
+	t.Helper()
+	n, err := startNode(folder, "node", env, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.stop(); err != nil {
+			t.Errorf("the node ended with %v; see %s", err, n.log)
+		}
+	})
+	return n
+}
+
+// running is the key of the nodes that a script has started and not stopped.
+type running struct{}
+
+// nodeCommand starts a node and tells the verbs behind it where it is; or has it end.
+//
+//	node start NAME [FLAG…]
+//	node use NAME
+//	node stop NAME
+func nodeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: node start NAME [FLAG…] | node use NAME | node stop NAME")
+	}
+	name, nodes := args[1], ts.Value(running{}).(map[string]*testNode)
+	switch args[0] {
+	case "start":
+		env := append(os.Environ(), "HOME="+ts.Getenv("HOME"))
+		for _, variable := range []string{"MODELBUCKET_STORE", "MODELBUCKET_ROOT_TOKEN"} {
+			env = append(env, variable+"="+ts.Getenv(variable))
+		}
+		n, err := startNode(ts.MkAbs("."), name, env, args[2:]...)
+		ts.Check(err)
+		nodes[name] = n
+		ts.Defer(func() {
+			if nodes[name] == n {
+				n.kill()
+			}
+		})
+		ts.Setenv("MODELBUCKET_SERVER", n.URL)
+		if n.RootToken != "" {
+			ts.Setenv("MODELBUCKET_TOKEN", n.RootToken)
+		}
+	case "use":
+		ts.Setenv("MODELBUCKET_SERVER", nodes[name].URL)
+	case "stop":
+		n := nodes[name]
+		delete(nodes, name)
+		if err := n.stop(); err != nil {
+			ts.Fatalf("node %s ended with %v; its log:\n%s", name, err, ts.ReadFile(n.log))
+		}
+	default:
+		ts.Fatalf("node %s", args[0])
+	}
+}
