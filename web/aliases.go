@@ -64,6 +64,7 @@ func (s *Server) putAlias(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.resolver.Forget(c.tenant, c.model)
 	return c.changed(a, revisionTag(a.Revision))
 }
 
@@ -88,5 +89,6 @@ func (s *Server) deleteAlias(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.resolver.Forget(c.tenant, c.model)
 	return c.json(http.StatusOK, a)
 }

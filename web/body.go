@@ -44,6 +44,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, b.err
 	case err == io.EOF:
 		b.err = io.EOF
+	case errors.Is(err, os.ErrDeadlineExceeded) && b.patient:
+		b.err = problemf(codeUnavailable, "this node is stopping").hint("begin again behind the last event that was answered")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.err = tooSlow()
 	case err != nil:

@@ -23,7 +23,8 @@ type exchange struct {
 	route   string // its pattern; "" until it is known
 	tenant  registry.Tenant
 	who     Principal
-	status  int // 0: nothing was sent yet
+	fastAPI bool // of an error's shape
+	status  int  // 0: nothing was sent yet
 	bytes   int64
 	err     error // what the answer was, or was cut off by
 }

@@ -45,7 +45,8 @@ func (h *health) check(ctx context.Context) error {
 // healthz says that the process lives. It asks nothing of anybody.
 func (s *Server) healthz(c *call) error { return c.text(http.StatusOK, "ok") }
 
-// readyz says whether requests should be sent here, in one word.
+// readyz says whether requests should be sent here, in one word: whether the store
+// answers, or something loaded can go on scoring without it.
 func (s *Server) readyz(c *call) error {
 	if s.stopping.Load() {
 		return c.unready("stopping")
@@ -54,7 +55,9 @@ func (s *Server) readyz(c *call) error {
 	s.metrics.bucketUp(err == nil)
 	if err != nil {
 		c.w.err = fmt.Errorf("ask the store: %w", err)
-		return c.unready("unavailable")
+		if s.pool.Stats().Detectors == 0 {
+			return c.unready("unavailable")
+		}
 	}
 	return c.text(http.StatusOK, "ready")
 }

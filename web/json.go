@@ -164,16 +164,21 @@ func unsupported(sent, want string) *Problem {
 	return problemf(codeUnsupportedMedia, "the content type %s cannot be used here", shown(sent)).hint("send %s", want)
 }
 
-// readJSON reads a request's body as one JSON document. A PATCH may also
-// call itself a merge patch (RFC 7396), which it is.
-func (c *call) readJSON(into any) error {
+// wantJSON refuses a body that is not called JSON. A PATCH may also call itself a merge
+// patch (RFC 7396), which it is.
+func (c *call) wantJSON() error {
 	sent := c.r.Header.Get("Content-Type")
 	kind, _, err := mediaType(sent)
-	if err != nil {
-		return err
+	if err == nil && kind != "application/json" && (kind != "application/merge-patch+json" || c.r.Method != "PATCH") {
+		err = unsupported(sent, "Content-Type: application/json")
 	}
-	if kind != "application/json" && (kind != "application/merge-patch+json" || c.r.Method != "PATCH") {
-		return unsupported(sent, "Content-Type: application/json")
+	return err
+}
+
+// readJSON reads a request's body as one JSON document.
+func (c *call) readJSON(into any) error {
+	if err := c.wantJSON(); err != nil {
+		return err
 	}
 	data, err := readAll(c.body(maxJSON))
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"modelbucket/detector"
 )
 
 // Metrics counts what happens, for Prometheus. It is made before the things that
@@ -54,6 +56,35 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.calls, m.callTimes, m.conflicts, m.up,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// observe shows what a pool of detectors holds and did.
+func (m *Metrics) observe(p *detector.Pool) {
+	for _, figure := range []struct {
+		name, help string
+		value      func(detector.PoolStats) int64
+	}{
+		{"hits_total", "Requests that found their detector loaded.", func(s detector.PoolStats) int64 { return s.Hits }},
+		{"shared_loads_total", "Requests that waited for a load that another had begun.", func(s detector.PoolStats) int64 { return s.Shared }},
+		{"loads_total", "Loads of detectors.", func(s detector.PoolStats) int64 { return s.Loads }},
+		{"load_failures_total", "Loads that ended in an error.", func(s detector.PoolStats) int64 { return s.Failures }},
+		{"evictions_total", "Detectors dropped to make room for others.", func(s detector.PoolStats) int64 { return s.Evictions }},
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "modelbucket_pool_" + figure.name, Help: figure.help},
+			func() float64 { return float64(figure.value(p.Stats())) }))
+	}
+	for _, figure := range []struct {
+		name, help string
+		value      func(detector.PoolStats) int64
+	}{
+		{"detectors", "Detectors in memory.", func(s detector.PoolStats) int64 { return int64(s.Detectors) }},
+		{"in_use", "Detectors that somebody uses just now.", func(s detector.PoolStats) int64 { return int64(s.InUse) }},
+		{"bytes", "Bytes of the detectors in memory.", func(s detector.PoolStats) int64 { return s.Bytes }},
+		{"budget_bytes", "Bytes that the detectors in memory may have.", func(s detector.PoolStats) int64 { return s.Budget }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "modelbucket_pool_" + figure.name, Help: figure.help},
+			func() float64 { return float64(figure.value(p.Stats())) }))
+	}
 }
 
 // Conflict counts a lost commit: give it to registry.Options.

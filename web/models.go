@@ -120,5 +120,6 @@ func (s *Server) deleteModel(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.resolver.Forget(c.tenant, c.model)
 	return c.json(http.StatusOK, m)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"modelbucket/blob"
+	"modelbucket/detector"
+	"modelbucket/detector/forest"
 	"modelbucket/registry"
 )
 
@@ -142,39 +144,57 @@ func problemf(code, format string, args ...any) *Problem {
 	return p
 }
 
+// telling is how much of an error's text is for the caller.
+type telling int
+
+const (
+	withheld telling = iota // none: it may speak of endpoints and the like
+	behind                  // what follows the sentinel; before it stands what was attempted
+	around                  // all but the sentinel: before it stands where, as "event 3"
+)
+
 // sentinels maps the errors of the packages below to codes; the first that matches
-// counts. Where tell is set, what the error says behind its sentinel is for the caller;
-// else it may speak of endpoints and the like, and the text here stands instead.
+// counts. Where an error's own text is withheld, the text here stands instead.
 var sentinels = []struct {
 	err  error
 	code string
-	tell bool
+	tell telling
 	text string
 }{
-	{registry.ErrBadName, codeBadName, true, ""},
-	{registry.ErrOutcomeUnknown, codeOutcomeUnknown, false, "the store did not answer in time: the change may have been made, or be made yet"},
-	{registry.ErrCorrupt, codeCorrupt, true, ""},
-	{registry.ErrDigestMismatch, codeDigestMismatch, true, ""},
-	{registry.ErrTenantNotFound, codeTenantNotFound, true, ""},
-	{registry.ErrModelNotFound, codeModelNotFound, true, ""},
-	{registry.ErrVersionNotFound, codeVersionNotFound, true, ""},
-	{registry.ErrAliasNotFound, codeAliasNotFound, true, ""},
-	{registry.ErrFileNotFound, codeFileNotFound, true, ""},
-	{registry.ErrVersionDeleted, codeVersionDeleted, true, ""},
-	{registry.ErrLabelTaken, codeLabelTaken, true, ""},
-	{registry.ErrAliasInUse, codeAliasInUse, true, ""},
-	{registry.ErrPrecondition, codePreconditionFailed, true, ""},
-	{registry.ErrIdempotencyMismatch, codeIdempotencyMismatch, true, ""},
-	{registry.ErrTooLarge, codeTooLarge, true, ""},
-	{registry.ErrReadOnly, codeForbidden, true, ""},
-	{registry.ErrConflict, codeConflict, true, ""},
-	{registry.ErrInvalid, codeBadRequest, true, ""},
-	{blob.ErrFull, codeUnavailable, false, "the store has no room left; nothing was saved"},
-	{blob.ErrDenied, codeUnavailable, false, "the store refused this node's credentials or rights; its log says more"},
-	{blob.ErrNoBucket, codeUnavailable, false, "the bucket does not exist; its operator must make it"},
-	{blob.ErrUnavailable, codeUnavailable, false, "the store does not answer"},
-	{context.DeadlineExceeded, codeUnavailable, false, "the store did not answer in time"},
-	{context.Canceled, codeUnavailable, false, "the request was ended before it was done"},
+	{registry.ErrBadName, codeBadName, behind, ""},
+	{registry.ErrOutcomeUnknown, codeOutcomeUnknown, withheld, "the store did not answer in time: the change may have been made, or be made yet"},
+	{registry.ErrCorrupt, codeCorrupt, behind, ""},
+	{registry.ErrDigestMismatch, codeDigestMismatch, behind, ""},
+	{registry.ErrTenantNotFound, codeTenantNotFound, behind, ""},
+	{registry.ErrModelNotFound, codeModelNotFound, behind, ""},
+	{registry.ErrVersionNotFound, codeVersionNotFound, behind, ""},
+	{registry.ErrAliasNotFound, codeAliasNotFound, behind, ""},
+	{registry.ErrFileNotFound, codeFileNotFound, behind, ""},
+	{registry.ErrVersionDeleted, codeVersionDeleted, behind, ""},
+	{registry.ErrLabelTaken, codeLabelTaken, behind, ""},
+	{registry.ErrAliasInUse, codeAliasInUse, behind, ""},
+	{registry.ErrPrecondition, codePreconditionFailed, behind, ""},
+	{registry.ErrIdempotencyMismatch, codeIdempotencyMismatch, behind, ""},
+	{registry.ErrTooLarge, codeTooLarge, behind, ""},
+	{registry.ErrReadOnly, codeForbidden, behind, ""},
+	{registry.ErrConflict, codeConflict, behind, ""},
+	{registry.ErrInvalid, codeBadRequest, behind, ""},
+	{detector.ErrNotADetector, codeNotADetector, around, ""},
+	{detector.ErrDisagrees, codeCorrupt, around, ""},
+	{detector.ErrBadEvent, codeBadRequest, around, ""},
+	{detector.ErrTooLarge, codeTooLarge, around, ""},
+	{detector.ErrBadBody, codeBadRequest, around, ""},
+	{detector.ErrInvalid, codeBadRequest, around, ""},
+	{forest.ErrParams, codeBadRequest, around, ""},
+	{forest.ErrData, codeBadRequest, around, ""},
+	{detector.ErrNoRoom, codeUnavailable, withheld, "the detectors in use fill this node's memory"},
+	{detector.ErrClosed, codeUnavailable, withheld, "this node is stopping"},
+	{blob.ErrFull, codeUnavailable, withheld, "the store has no room left; nothing was saved"},
+	{blob.ErrDenied, codeUnavailable, withheld, "the store refused this node's credentials or rights; its log says more"},
+	{blob.ErrNoBucket, codeUnavailable, withheld, "the bucket does not exist; its operator must make it"},
+	{blob.ErrUnavailable, codeUnavailable, withheld, "the store does not answer"},
+	{context.DeadlineExceeded, codeUnavailable, withheld, "the store did not answer in time"},
+	{context.Canceled, codeUnavailable, withheld, "the request was ended before it was done"},
 }
 
 // ProblemOf is the problem that an error means to a caller. An error that is none of
@@ -188,9 +208,8 @@ func ProblemOf(err error) *Problem {
 			continue
 		}
 		p := newProblem(s.code)
-		p.Detail = s.text
-		if s.tell {
-			p.Detail = behind(err.Error(), s.err.Error())
+		if p.Detail = s.text; s.tell != withheld {
+			p.Detail = tell(err.Error(), s.err.Error(), s.tell)
 		}
 		if unknown, ok := errors.AsType[*registry.OutcomeUnknown](err); ok {
 			p.IdempotencyKey = unknown.Key
@@ -207,10 +226,13 @@ func ProblemOf(err error) *Problem {
 // maxDetail bounds a problem's detail, in bytes: it may repeat what a caller sent.
 const maxDetail = 512
 
-// behind is what an error says after its sentinel's own words.
-func behind(text, sentinel string) string {
-	if _, after, ok := strings.Cut(text, sentinel+": "); ok {
+// tell is what an error's text says without its sentinel's own words.
+func tell(text, sentinel string, how telling) string {
+	if before, after, ok := strings.Cut(text, sentinel+": "); ok {
 		text = after
+		if how == around {
+			text = before + after
+		}
 	}
 	if len(text) > maxDetail {
 		text = text[:maxDetail] + "…"
@@ -219,14 +241,22 @@ func behind(text, sentinel string) string {
 }
 
 // write sends the problem as the answer to r.
-func (p *Problem) write(w http.ResponseWriter, r *http.Request, id string) {
+func (p *Problem) write(x *exchange, r *http.Request) {
 	sent := *p
-	sent.Instance = id
-	body, err := encodeJSON(&sent)
+	sent.Instance = x.id
+	var answer any = &sent
+	contentType := "application/problem+json"
+	if x.fastAPI {
+		answer = struct {
+			Detail string `json:"detail"`
+		}{p.Error()}
+		contentType = "application/json"
+	}
+	body, err := encodeJSON(answer)
 	if err != nil { // strings and a number: they always encode
 		panic(err)
 	}
-	h := w.Header()
+	h := x.Header()
 	for name, values := range p.header {
 		h[name] = values
 	}
@@ -237,5 +267,5 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request, id string) {
 		h.Set("WWW-Authenticate", `Bearer realm="modelbucket"`)
 	}
 	h.Set("Cache-Control", "no-store")
-	writeBody(w, r, p.Status, "application/problem+json", body)
+	writeBody(x, r, p.Status, contentType, body)
 }

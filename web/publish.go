@@ -9,11 +9,11 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"modelbucket/detector"
 	"modelbucket/registry"
 )
 
@@ -24,6 +24,7 @@ const maxParts = 1001
 // "metadata", or the query of a raw body.
 type publishBody struct {
 	Label        registry.Label               `json:"label"`
+	Features     []string                     `json:"features"`
 	Description  string                       `json:"description"`
 	Tags         map[string]string            `json:"tags"`
 	Aliases      []registry.Alias             `json:"aliases"`
@@ -50,7 +51,7 @@ func (s *Server) publish(c *call) error {
 
 // publishRaw takes the body as the one file of the version.
 func (s *Server) publishRaw(c *call) error {
-	q, err := c.query("filename", "label", "alias…", "description", "sha256")
+	q, err := c.query("filename", "label", "alias…", "features…", "description", "sha256")
 	if err != nil {
 		return err
 	}
@@ -60,16 +61,12 @@ func (s *Server) publishRaw(c *call) error {
 			return err
 		}
 	}
-	said := publishBody{Description: q.Get("description")}
+	said := publishBody{Features: q.Values["features"], Description: q.Get("description")}
 	if said.Label, err = optional(q.Get("label"), registry.ParseLabel); err != nil {
 		return err
 	}
-	for _, text := range q.Values["alias"] {
-		alias, err := registry.ParseAlias(text)
-		if err != nil {
-			return err
-		}
-		said.Aliases = append(said.Aliases, alias)
+	if said.Aliases, err = q.aliases(); err != nil {
+		return err
 	}
 	digest, err := declaredDigest(c.r.Header.Get("Repr-Digest"), q.Get("sha256"))
 	if err != nil {
@@ -82,7 +79,7 @@ func (s *Server) publishRaw(c *call) error {
 	if err != nil {
 		return err
 	}
-	defer p.upload.Abort()
+	defer p.end()
 	if err := p.file(c, name, c.body(s.options.MaxUpload), c.r.ContentLength, digest); err != nil {
 		return err
 	}
@@ -117,7 +114,7 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	if err != nil {
 		return err
 	}
-	defer p.upload.Abort()
+	defer p.end()
 	for n := 2; part != nil; n++ {
 		if part.name == "metadata" {
 			return problemf(codeBadRequest, "the part metadata comes after a file, or twice").hint("send it once and first, so that a wrong one is refused before the files are sent")
@@ -189,6 +186,7 @@ type publication struct {
 	upload  *registry.Upload
 	said    publishBody
 	pending map[registry.FileName]string // declared digests whose files have not come yet
+	files   *detector.Describer
 }
 
 // begin admits a publication and opens its upload. No byte of a file was read yet.
@@ -200,7 +198,7 @@ func (s *Server) begin(c *call, said publishBody) (*publication, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &publication{server: s, said: said, pending: map[registry.FileName]string{}}
+	p := &publication{server: s, said: said, pending: map[registry.FileName]string{}, files: detector.NewDescriber()}
 	for name, sum := range said.SHA256 {
 		if p.pending[name], err = declaredDigest("", sum); err != nil {
 			return nil, err
@@ -217,6 +215,12 @@ func (s *Server) begin(c *call, said publishBody) (*publication, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// end lets go of all that a publication holds. What was not committed is dropped.
+func (p *publication) end() {
+	p.files.Close()
+	p.upload.Abort()
 }
 
 // part takes in one part of a form as a file.
@@ -257,7 +261,7 @@ func (r formReader) Read(p []byte) (int, error) {
 // its size is known, and the store takes it in one go.
 const peekBytes = 1 << 20
 
-// file streams one file into the store, and what it is into the facts.
+// file streams one file into the store, and past the eyes of who finds out what it is.
 func (p *publication) file(c *call, name registry.FileName, body io.Reader, size int64, digest string) error {
 	if size < 0 {
 		buffered := bufio.NewReaderSize(body, peekBytes)
@@ -270,7 +274,7 @@ func (p *publication) file(c *call, name registry.FileName, body io.Reader, size
 		}
 		body = buffered
 	}
-	_, err := p.upload.File(c.r.Context(), name, body, size, digest)
+	_, err := p.upload.File(c.r.Context(), name, p.files.Watch(name, body), size, digest)
 	return err
 }
 
@@ -279,11 +283,15 @@ func (p *publication) commit(c *call) error {
 	for name := range p.pending {
 		return problemf(codeBadRequest, "the metadata declares a SHA-256 of %s, and no such file came", shown(string(name)))
 	}
-	v, err := p.upload.Commit(c.r.Context(), registry.Facts{})
+	facts, err := p.files.Facts(p.said.Features)
 	if err != nil {
 		return err
 	}
-	return c.created(v)
+	v, err := p.upload.Commit(c.r.Context(), facts)
+	if err != nil {
+		return err
+	}
+	return p.server.created(c, v)
 }
 
 // declaredDigest is the SHA-256 that the sender declared, in hex: in a Repr-Digest
@@ -319,13 +327,6 @@ func (c *call) mayAlias(tenant registry.Tenant, aliases []registry.Alias) error 
 		return nil
 	}
 	return authorise(c.who, AliasWrite, tenant)
-}
-
-// created answers with a new version and where it is.
-func (c *call) created(v *registry.Version) error {
-	c.names(v)
-	c.w.Header().Set("Location", versionPath(v))
-	return c.tellTag(http.StatusCreated, v, wholeTag(v.Revision))
 }
 
 func versionPath(v *registry.Version) string {

@@ -18,6 +18,8 @@ type Route struct {
 	// Any asks for the permission in any tenant: the handler admits the caller to the
 	// tenant that the query or the body names.
 	Any bool
+	// FastAPI answers errors in the shape of SecureNet's Python API.
+	FastAPI bool
 
 	handle func(*Server, *call) error
 	body   bodyKind
@@ -70,10 +72,24 @@ func Routes() []Route {
 		{Method: "POST", Pattern: refer + "/restore", Permission: VersionCreate, body: jsonBody, handle: (*Server).restore},
 		{Method: "POST", Pattern: refer + "/copy", Permission: FileRead, body: jsonBody, handle: (*Server).copyVersion},
 
+		{Method: "POST", Pattern: model + "/train", Permission: Train, body: fileBody, handle: (*Server).train},
+		{Method: "POST", Pattern: model + "/detect", Permission: Detect, body: eventBody, handle: (*Server).detect},
+		{Method: "POST", Pattern: refer + "/detect", Permission: Detect, body: eventBody, handle: (*Server).detect},
+		{Method: "POST", Pattern: refer + "/load", Permission: Warm, handle: (*Server).load},
+		{Method: "POST", Pattern: refer + "/unload", Permission: Warm, handle: (*Server).unload},
+		{Method: "GET", Pattern: "/v1/detectors", Permission: DetectorsRead, Any: true, handle: (*Server).listDetectors},
+
 		{Method: "GET", Pattern: model + "/aliases", Permission: ModelRead, handle: (*Server).listAliases},
 		{Method: "GET", Pattern: model + "/aliases/{alias}", Permission: ModelRead, handle: (*Server).getAlias},
 		{Method: "PUT", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, body: jsonBody, handle: (*Server).putAlias},
 		{Method: "DELETE", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, handle: (*Server).deleteAlias},
+
+		{Method: "GET", Pattern: "/models", Permission: ModelRead, Any: true, FastAPI: true, handle: (*Server).secureList},
+		{Method: "GET", Pattern: "/models/{model}/info", Permission: ModelRead, Any: true, FastAPI: true, handle: (*Server).secureShow},
+		{Method: "POST", Pattern: "/models/train", Permission: Train, Any: true, FastAPI: true, body: fileBody, handle: (*Server).secureTrain},
+		{Method: "DELETE", Pattern: "/models/{model}", Permission: VersionDelete, Any: true, FastAPI: true, handle: (*Server).secureDelete},
+		{Method: "POST", Pattern: "/models/{model}/load", Permission: Warm, Any: true, FastAPI: true, body: jsonBody, handle: (*Server).secureLoad},
+		{Method: "POST", Pattern: "/models/{model}/detect", Permission: Detect, Any: true, FastAPI: true, body: eventBody, handle: (*Server).secureDetect},
 	}
 }
 
@@ -121,7 +137,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 	return func(ec echo.Context) error {
 		x := ec.Response().Writer.(*exchange)
 		c := &call{w: x, r: ec.Request()}
-		x.route = route.Pattern
+		x.route, x.fastAPI = route.Pattern, route.FastAPI
 		values := ec.ParamValues()
 		for i, value := range values {
 			if strings.Contains(value, "/") && !strings.HasSuffix(route.Pattern, "{"+names[i]+"...}") {

@@ -15,12 +15,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"modelbucket/detector"
 	"modelbucket/registry"
 )
 
@@ -34,6 +37,9 @@ type Options struct {
 	// Hosts are the names under which the server may be called, beside localhost and
 	// addresses. Without any, every name will do, unless Insecure is set.
 	Hosts []string
+	// Pool and Resolver are what detectors are scored with (nil: ones of its own).
+	Pool     *detector.Pool
+	Resolver *detector.Resolver
 	// MaxUpload bounds one upload, in bytes (0: registry.DefaultMaxUpload).
 	MaxUpload int64
 	// Metrics counts (nil: a new one).
@@ -59,6 +65,12 @@ type Server struct {
 	router   *echo.Echo
 	origins  *http.CrossOriginProtection
 	health   health
+
+	pool      *detector.Pool
+	resolver  *detector.Resolver
+	own       []func()      // close what was not given
+	trainings chan struct{} // bounds the trainings under way
+	answers   sync.Pool     // of *[]byte: buffers of answers to detect
 
 	stopping atomic.Bool        // readyz says no
 	end      context.Context    // over when requests under way have to end
@@ -89,10 +101,30 @@ func New(o Options) (*Server, error) {
 		options: o, registry: o.Registry, metrics: o.Metrics, log: o.Log,
 		router: echo.New(), origins: http.NewCrossOriginProtection(),
 	}
+	s.trainings = make(chan struct{}, runtime.GOMAXPROCS(0))
+	s.answers.New = func() any { return new([]byte) }
+	if s.pool = o.Pool; s.pool == nil {
+		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{})
+		s.own = append(s.own, s.pool.Close)
+	}
+	if s.resolver = o.Resolver; s.resolver == nil {
+		s.resolver = detector.NewResolver(o.Registry, detector.ResolverOptions{})
+		s.own = append(s.own, s.resolver.Close)
+	}
+	o.Metrics.observe(s.pool)
 	s.end, s.endAll = context.WithCancel(context.Background())
 	s.health.ping = s.pingBucket
 	s.mount(s.router)
 	return s, nil
+}
+
+// Close lets go of what the server made for itself, when no request is under way any
+// more. What it was given is for its owner to close.
+func (s *Server) Close() {
+	s.endAll()
+	for _, end := range s.own {
+		end()
+	}
 }
 
 // ServeHTTP answers one request.
@@ -172,7 +204,7 @@ func (s *Server) fail(x *exchange, r *http.Request, err error) {
 	if p.Code == codeUnavailable && r.Context().Err() != nil {
 		x.control.SetWriteDeadline(time.Now()) // who asked is gone
 	}
-	p.write(x, r, x.id)
+	p.write(x, r)
 }
 
 // Serve answers requests on a listener until ctx is over, and then ends in order: it

@@ -84,6 +84,7 @@ func (s *Server) deleteVersion(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.resolver.Forget(c.tenant, c.model)
 	c.names(v)
 	return c.json(http.StatusOK, v)
 }
@@ -171,7 +172,7 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 	if err != nil {
 		return err
 	}
-	return c.created(v)
+	return s.created(c, v)
 }
 
 // names tells in a header which version an answer is about.

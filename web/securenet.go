@@ -1,0 +1,390 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"time"
+
+	"modelbucket/detector"
+	"modelbucket/registry"
+)
+
+// The routes of SecureNet's Python API, for code that calls them today: the tenant is a
+// query parameter or a field, "version" is a version's label if it has one and else its
+// number, and errors have FastAPI's shape.
+
+// secureModel is the model that SecureNet's training saves to.
+const secureModel registry.Model = "isolation_forest_anomaly_detector"
+
+// secureEntry is a version in SecureNet's list of models.
+type secureEntry struct {
+	ModelName  registry.Model  `json:"model_name"`
+	TenantID   registry.Tenant `json:"tenant_id"`
+	Version    string          `json:"version"`
+	CreatedAt  time.Time       `json:"created_at"`
+	ModelType  *string         `json:"model_type"`
+	FileSizeMB float64         `json:"file_size_mb"`
+	FilePath   string          `json:"filepath"`
+}
+
+// secureInfo is all that SecureNet tells of a version.
+type secureInfo struct {
+	secureEntry
+	FileSizeBytes int64           `json:"file_size_bytes"`
+	LastModified  time.Time       `json:"last_modified"`
+	ModelModule   *string         `json:"model_module"`
+	FileHash      string          `json:"file_hash"`
+	JoblibVersion *string         `json:"joblib_version"`
+	ModelParams   json.RawMessage `json:"model_params"`
+	UserMetadata  json.RawMessage `json:"user_metadata"`
+}
+
+func secureVersion(v *registry.Version) string {
+	if v.Label != nil {
+		return string(*v.Label)
+	}
+	return v.Version.String()
+}
+
+// secureFile is the one file that SecureNet knows of a version: where there are several,
+// the one with the forest.
+func secureFile(v *registry.Version) registry.File {
+	if record, err := detector.ParseRecord(v.Facts.Detector); err == nil && len(record.Files) > 0 {
+		if f, ok := v.File(record.Files[0]); ok {
+			return f
+		}
+	}
+	return v.Files[0]
+}
+
+func securePath(v *registry.Version, f registry.File) string {
+	return string(v.Tenant) + "/" + string(v.Model) + "/" + string(v.ID) + "/" + string(f.Name)
+}
+
+func secureEntryOf(v *registry.Version) secureEntry {
+	f := secureFile(v)
+	return secureEntry{
+		ModelName: v.Model, TenantID: v.Tenant, Version: secureVersion(v), CreatedAt: v.CreatedAt, ModelType: v.ModelType,
+		FileSizeMB: math.Round(float64(f.Size)/1024/1024*100) / 100, FilePath: securePath(v, f),
+	}
+}
+
+// secureTarget is the version that a request is about.
+type secureTarget struct {
+	TenantID *registry.Tenant `json:"tenant_id"`
+	Version  *string          `json:"version"`
+}
+
+// target reads tenant_id and version from the query.
+func (c *call) target() (t secureTarget, err error) {
+	q, err := c.query("tenant_id", "version")
+	if err != nil {
+		return t, err
+	}
+	if text := q.Get("tenant_id"); text != "" {
+		tenant, err := registry.ParseTenant(text)
+		if err != nil {
+			return t, err
+		}
+		t.TenantID = &tenant
+	}
+	if text := q.Get("version"); text != "" {
+		t.Version = &text
+	}
+	return t, nil
+}
+
+// aim makes the target that of the call, and lets the caller in to its tenant.
+func (c *call) aim(t secureTarget, permission Permission) (err error) {
+	c.tenant = registry.DefaultTenant
+	if t.TenantID != nil {
+		c.tenant = *t.TenantID
+	}
+	c.w.tenant = c.tenant
+	if t.Version != nil {
+		if c.version, err = registry.ParseSelector(*t.Version); err != nil {
+			return err
+		}
+	}
+	return authorise(c.who, permission, c.tenant)
+}
+
+// secureList lists every version of every model, newest first: of one tenant, or of
+// all that the caller may see.
+func (s *Server) secureList(c *call) error {
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	entries := []secureEntry{}
+	add := func(m *registry.ModelInfo) (err error) {
+		entries, err = s.appendVersions(c.r.Context(), entries, m)
+		return err
+	}
+	if t.TenantID != nil {
+		if err := c.aim(t, ModelRead); err != nil {
+			return err
+		}
+		err = s.eachModel(c.r.Context(), c.tenant, add)
+	} else {
+		err = s.eachModelOfAll(c.r.Context(), s.maySee(c.who, ModelRead), add)
+	}
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(entries, func(a, b secureEntry) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return c.json(http.StatusOK, entries)
+}
+
+// eachModel calls f with the models of a tenant; one that is not there has none.
+func (s *Server) eachModel(ctx context.Context, t registry.Tenant, f func(*registry.ModelInfo) error) error {
+	query := registry.ModelQuery{Limit: maxLimit}
+	for {
+		page, err := s.registry.Models(ctx, t, query)
+		if errors.Is(err, registry.ErrTenantNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range page.Models {
+			if err := f(m); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		query.After = page.Next
+	}
+}
+
+func (s *Server) eachModelOfAll(ctx context.Context, maySee func(registry.Tenant) bool, f func(*registry.ModelInfo) error) error {
+	query := registry.TenantQuery{Limit: maxLimit, MaySee: maySee}
+	for {
+		page, err := s.registry.Tenants(ctx, query)
+		if err != nil {
+			return err
+		}
+		for _, t := range page.Tenants {
+			if err := s.eachModel(ctx, t.Tenant, f); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		query.After = page.Next
+	}
+}
+
+func (s *Server) appendVersions(ctx context.Context, entries []secureEntry, m *registry.ModelInfo) ([]secureEntry, error) {
+	query := registry.VersionQuery{Limit: maxLimit}
+	for {
+		page, err := s.registry.Versions(ctx, m.Tenant, m.Model, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range page.Versions {
+			entries = append(entries, secureEntryOf(v))
+		}
+		if page.Next == 0 {
+			return entries, nil
+		}
+		query.Before = page.Next
+	}
+}
+
+func (s *Server) secureShow(c *call) error {
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	if err := c.aim(t, ModelRead); err != nil {
+		return err
+	}
+	v, err := s.registry.Version(c.r.Context(), c.ref())
+	if err != nil {
+		return err
+	}
+	c.names(v)
+	f := secureFile(v)
+	return c.json(http.StatusOK, secureInfo{
+		secureEntry: secureEntryOf(v), FileSizeBytes: f.Size, LastModified: v.CreatedAt, ModelModule: v.ModelModule,
+		FileHash: f.SHA256, JoblibVersion: v.JoblibVersion, ModelParams: v.ModelParams, UserMetadata: v.UserMetadata,
+	})
+}
+
+// secureDone is how SecureNet says that it did what it was asked to.
+type secureDone struct {
+	Status    string `json:"status"`
+	Message   string `json:"message"`
+	ModelPath string `json:"model_path,omitempty"`
+}
+
+// secureTrain trains on events and saves the detector under SecureNet's own name.
+func (s *Server) secureTrain(c *call) error {
+	if err := c.wantJSON(); err != nil {
+		return err
+	}
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	key, err := c.idempotencyKey()
+	if err != nil {
+		return err
+	}
+	var label registry.Label
+	trained, err := s.fit(c.r.Context(), detector.NewReader(c.body(s.options.MaxUpload), detector.JSON), &trainBody{}, func(members []byte) error {
+		return DecodeJSON(members, &t)
+	})
+	if err != nil {
+		return err
+	}
+	if t.Version != nil {
+		if label, err = registry.ParseLabel(*t.Version); err != nil {
+			return err
+		}
+		t.Version = nil
+	}
+	if err := c.aim(t, Train); err != nil {
+		return err
+	}
+	about, err := json.Marshal(secureTrainingOf(trained.Record))
+	if err != nil {
+		return err
+	}
+	v, err := trained.Publish(c.r.Context(), s.registry, registry.Publication{
+		Tenant: c.tenant, Model: secureModel, Label: label, Key: key, By: c.who.Name, UserMetadata: about,
+	})
+	if err != nil {
+		return err
+	}
+	s.resolver.Forget(v.Tenant, v.Model)
+	c.names(v)
+	return c.json(http.StatusOK, secureDone{"success", "Model trained and saved successfully", securePath(v, v.Files[0])})
+}
+
+// secureTraining is what SecureNet's training keeps beside a model.
+type secureTraining struct {
+	Samples         int             `json:"training_samples"`
+	FeatureCount    int             `json:"feature_count"`
+	Hyperparameters json.RawMessage `json:"hyperparameters"`
+	Hash            string          `json:"training_data_hash"`
+}
+
+func secureTrainingOf(r *detector.Record) secureTraining {
+	return secureTraining{r.Training.Samples, len(r.Training.Features), r.Training.Hyperparameters, r.Training.Hash}
+}
+
+// secureDelete deletes one version: the latest where none is named, and never the model.
+func (s *Server) secureDelete(c *call) error {
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	if err := c.aim(t, VersionDelete); err != nil {
+		return err
+	}
+	v, err := s.registry.DeleteVersion(c.r.Context(), c.ref(), registry.Deletion{By: c.who.Name})
+	if err != nil {
+		return err
+	}
+	s.resolver.Forget(c.tenant, c.model)
+	c.names(v)
+	return c.json(http.StatusOK, secureDone{Status: "success", Message: "Model deleted successfully"})
+}
+
+func (s *Server) secureLoad(c *call) error {
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	if c.hasBody() {
+		if err := c.readJSON(&t); err != nil {
+			return err
+		}
+	}
+	if err := c.aim(t, Warm); err != nil {
+		return err
+	}
+	_, release, err := s.ready(c)
+	if err != nil {
+		return err
+	}
+	release()
+	return c.json(http.StatusOK, secureDone{Status: "success", Message: "Model loaded successfully"})
+}
+
+// secureDetect judges events, and gives each back with its result. tenant_id and
+// version may stand behind the events, so the body is read first.
+func (s *Server) secureDetect(c *call) error {
+	if err := c.wantJSON(); err != nil {
+		return err
+	}
+	t, err := c.target()
+	if err != nil {
+		return err
+	}
+	body, err := c.readEvents()
+	if err != nil {
+		return err
+	}
+	members, err := membersOf(body)
+	if err != nil {
+		return err
+	}
+	if members != nil {
+		if err := DecodeJSON(members, &t); err != nil {
+			return err
+		}
+	}
+	if err := c.aim(t, Detect); err != nil {
+		return err
+	}
+	m, release, err := s.ready(c)
+	if err != nil {
+		return err
+	}
+	defer release()
+	v := m.version
+	out, err := json.Marshal(struct {
+		ModelName registry.Model  `json:"model_name"`
+		TenantID  registry.Tenant `json:"tenant_id"`
+		Version   string          `json:"version"`
+	}{v.Model, v.Tenant, secureVersion(v)})
+	if err != nil {
+		return err
+	}
+	out[len(out)-1] = ','
+	out, err = appendResults(c.r.Context(), out, m.detector, detector.NewReader(bytes.NewReader(body), detector.JSON), detector.ScoreOptions{Original: true})
+	if err != nil {
+		return err
+	}
+	writeBody(c.w, c.r, http.StatusOK, "application/json", append(out, "}\n"...))
+	return nil
+}
+
+// membersOf reads a body of events to its end for what stands beside them: a JSON
+// object, or nil where the body is an array.
+func membersOf(body []byte) ([]byte, error) {
+	events := detector.NewReader(bytes.NewReader(body), detector.JSON)
+	for {
+		switch _, err := events.Next(); {
+		case err == nil:
+		case err != io.EOF:
+			return nil, err
+		case events.Members() == nil:
+			return nil, nil
+		default:
+			return json.Marshal(events.Members())
+		}
+	}
+}
