@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"modelbucket/blob"
 	"modelbucket/detector"
 )
 
@@ -56,6 +57,12 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.calls, m.callTimes, m.conflicts, m.up,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// Call counts a call of the store: give it to blob.Observe.
+func (m *Metrics) Call(c blob.Call) {
+	m.calls.WithLabelValues(c.Operation, c.Outcome).Inc()
+	m.callTimes.WithLabelValues(c.Operation).Observe(c.Duration.Seconds())
 }
 
 // observe shows what a pool of detectors holds and did.

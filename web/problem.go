@@ -189,6 +189,8 @@ var sentinels = []struct {
 	{forest.ErrData, codeBadRequest, around, ""},
 	{detector.ErrNoRoom, codeUnavailable, withheld, "the detectors in use fill this node's memory"},
 	{detector.ErrClosed, codeUnavailable, withheld, "this node is stopping"},
+	{blob.ErrStoreURL, codeBadRequest, behind, ""},
+	{blob.ErrBroken, codeUnavailable, behind, ""},
 	{blob.ErrFull, codeUnavailable, withheld, "the store has no room left; nothing was saved"},
 	{blob.ErrDenied, codeUnavailable, withheld, "the store refused this node's credentials or rights; its log says more"},
 	{blob.ErrNoBucket, codeUnavailable, withheld, "the bucket does not exist; its operator must make it"},

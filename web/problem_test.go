@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"modelbucket/blob"
+	"modelbucket/detector"
 	"modelbucket/registry"
 	"modelbucket/web"
 )
@@ -47,9 +48,20 @@ var meanings = map[string]struct {
 	"blob.ErrDenied":                  {blob.ErrDenied, "unavailable", 503, 1},
 	"blob.ErrNoBucket":                {blob.ErrNoBucket, "unavailable", 503, 1},
 	"blob.ErrFull":                    {blob.ErrFull, "unavailable", 503, 1},
-	// These never leave the registry but by a mistake of ours.
+	"detector.ErrBadBody":             {detector.ErrBadBody, "bad_request", 400, 2},
+	"detector.ErrBadEvent":            {detector.ErrBadEvent, "bad_request", 400, 2},
+	"detector.ErrInvalid":             {detector.ErrInvalid, "bad_request", 400, 2},
+	"detector.ErrTooLarge":            {detector.ErrTooLarge, "too_large", 413, 1},
+	"detector.ErrNotADetector":        {detector.ErrNotADetector, "not_a_detector", 422, 1},
+	"detector.ErrDisagrees":           {detector.ErrDisagrees, "corrupt", 500, 5},
+	"detector.ErrNoRoom":              {detector.ErrNoRoom, "unavailable", 503, 1},
+	"detector.ErrClosed":              {detector.ErrClosed, "unavailable", 503, 1},
+	"blob.ErrStoreURL":                {blob.ErrStoreURL, "bad_request", 400, 2},
+	"blob.ErrBroken":                  {blob.ErrBroken, "unavailable", 503, 1},
+	// These never leave the registry but by a mistake of ours, or beside another.
 	"blob.ErrNotFound":     {blob.ErrNotFound, "internal", 500, 1},
 	"blob.ErrPrecondition": {blob.ErrPrecondition, "internal", 500, 1},
+	"blob.ErrNotSent":      {blob.ErrNotSent, "internal", 500, 1},
 	"blob.ErrInvalidKey":   {blob.ErrInvalidKey, "internal", 500, 1},
 	"blob.ErrSize":         {blob.ErrSize, "internal", 500, 1},
 	"blob.ErrRange":        {blob.ErrRange, "internal", 500, 1},
@@ -94,7 +106,7 @@ func declared(t *testing.T, packages ...string) (names []string) {
 }
 
 func TestEverySentinelHasAMeaning(t *testing.T) {
-	names := declared(t, "registry", "blob")
+	names := declared(t, "registry", "blob", "detector")
 	if len(names) < 20 {
 		t.Fatalf("only %d sentinels found: %v", len(names), names)
 	}

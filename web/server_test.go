@@ -319,7 +319,10 @@ func TestReadyzWhileTheStoreIsAway(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	n := serve(t, nil)
+	m := web.NewMetrics()
+	m.Call(blob.Call{Operation: "put", Outcome: "ok", Duration: time.Millisecond})
+	m.Conflict()
+	n := serve(t, func(o *web.Options) { o.Metrics = m })
 	n.publish("fraud", "", "x")
 	n.get(fraud + "/versions/9")
 	n.request("FROB", "/nothing")
@@ -328,7 +331,7 @@ func TestMetrics(t *testing.T) {
 		`modelbucket_requests_total{method="POST",route="/v1/tenants/{tenant}/models/{model}/versions",status="201"} 1`,
 		`modelbucket_requests_total{method="GET",route="/v1/tenants/{tenant}/models/{model}/versions/{ref}",status="404"} 1`,
 		`modelbucket_requests_total{method="other",route="none",status="404"} 1`,
-		`modelbucket_requests_in_flight 1`, `modelbucket_bucket_up 1`, `modelbucket_publish_conflicts_total 0`, `go_goroutines`,
+		`modelbucket_requests_in_flight 1`, `modelbucket_bucket_up 1`, `modelbucket_publish_conflicts_total 1`, `modelbucket_bucket_calls_total{operation="put",outcome="ok"} 1`, `modelbucket_pool_bytes 0`, `go_goroutines`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
