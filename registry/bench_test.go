@@ -51,8 +51,8 @@ func inTurn(rounds, each int, a, b task) (ta, tb time.Duration, ratio float64) {
 }
 
 // benchStores leaves out the memory: nothing of interest is measured there.
-func benchStores(b *testing.B) map[string]func(testing.TB) blob.Bucket {
-	all := stores(b)
+func benchStores() map[string]func(testing.TB) blob.Bucket {
+	all := stores()
 	delete(all, "memory")
 	return all
 }
@@ -65,7 +65,7 @@ func report(b *testing.B, d time.Duration, unit string) {
 // 100,000 versions and of one with 10.
 func BenchmarkColdLatest(b *testing.B) {
 	const many = 100_000
-	for name, newBucket := range benchStores(b) {
+	for name, newBucket := range benchStores() {
 		b.Run(name, func(b *testing.B) {
 			bucket := newBucket(b)
 			setUp := open(b, bucket)
@@ -138,7 +138,7 @@ func parallel(b *testing.B, workers, n int, f func(i int) error) {
 // five calls that it makes one after another, made bare.
 func BenchmarkPublish(b *testing.B) {
 	content := strings.Repeat("x", 4096)
-	for name, newBucket := range benchStores(b) {
+	for name, newBucket := range benchStores() {
 		b.Run(name, func(b *testing.B) {
 			bucket := newBucket(b)
 			r := open(b, bucket)
@@ -177,7 +177,7 @@ func BenchmarkPublish(b *testing.B) {
 
 // BenchmarkCreates: 16 writers on 2 nodes, all to one model, and each to its own.
 func BenchmarkCreates(b *testing.B) {
-	for name, newBucket := range benchStores(b) {
+	for name, newBucket := range benchStores() {
 		for _, models := range []int{1, 16} {
 			b.Run(fmt.Sprintf("%s/models=%d", name, models), func(b *testing.B) {
 				for b.Loop() {
@@ -200,7 +200,7 @@ func BenchmarkCreates(b *testing.B) {
 // BenchmarkListModels: the first page of 100 of a tenant with 10,000 models, and the
 // listing call alone.
 func BenchmarkListModels(b *testing.B) {
-	for name, newBucket := range benchStores(b) {
+	for name, newBucket := range benchStores() {
 		b.Run(name, func(b *testing.B) {
 			bucket := newBucket(b)
 			r := open(b, bucket)

@@ -135,7 +135,7 @@ func checkFound(t *testing.T, bucket blob.Bucket) {
 }
 
 func TestManyWriters(t *testing.T) {
-	for name, newBucket := range stores(t) {
+	for name, newBucket := range stores() {
 		t.Run(name, func(t *testing.T) {
 			bucket := newBucket(t)
 			race(t, func(int) blob.Bucket { return bucket }, false)
@@ -147,7 +147,7 @@ func TestManyWriters(t *testing.T) {
 // The same with 10 % of the calls failing: before the store is asked, with the answer
 // lost, or as a time-out whose request lands later.
 func TestManyWritersWithFaults(t *testing.T) {
-	for name, newBucket := range stores(t) {
+	for name, newBucket := range stores() {
 		t.Run(name, func(t *testing.T) {
 			bucket := newBucket(t)
 			var faulty []*blobtest.Faulty
@@ -179,16 +179,22 @@ func TestManyWritersWithFaults(t *testing.T) {
 	}
 }
 
-// stores are the stores that promises are held against.
-func stores(testing.TB) map[string]func(testing.TB) blob.Bucket {
+// stores are the stores that promises are held against. MinIO is among them where
+// blobtest.MinIOVariable asks for it.
+func stores() map[string]func(testing.TB) blob.Bucket {
 	return map[string]func(testing.TB) blob.Bucket{
-		"memory": func(testing.TB) blob.Bucket { return blob.NewMemory() },
-		"dir": func(t testing.TB) blob.Bucket {
-			d, err := blob.OpenDir(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return d
-		},
+		"memory":    func(testing.TB) blob.Bucket { return blob.NewMemory() },
+		"dir":       func(t testing.TB) blob.Bucket { return openStore(t, "dir:"+t.TempDir()) },
+		"versitygw": func(t testing.TB) blob.Bucket { return openStore(t, blobtest.StartVersityGW(t).NewBucket(t)) },
+		"minio":     func(t testing.TB) blob.Bucket { return openStore(t, blobtest.StartMinIO(t).NewBucket(t)) },
 	}
+}
+
+func openStore(t testing.TB, store string) blob.Bucket {
+	t.Helper()
+	b, err := blob.Open(t.Context(), store, blob.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
