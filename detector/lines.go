@@ -36,7 +36,7 @@ func (b *lineBody) next(e *Event) error {
 		if err != nil {
 			return err
 		}
-		if len(trimSpace(line)) == 0 {
+		if blank(line) {
 			continue
 		}
 		b.text = *bytes.NewBuffer(line) // which the decoder reads in place
@@ -45,7 +45,7 @@ func (b *lineBody) next(e *Event) error {
 		if err != nil {
 			return jsonError(fmt.Sprintf("line %d", b.number), err)
 		}
-		if len(trimSpace(line[b.decoder.InputOffset():])) > 0 {
+		if !blank(line[b.decoder.InputOffset():]) {
 			return fmt.Errorf("%w: line %d: something follows the event", ErrBadBody, b.number)
 		}
 		e.text = value
@@ -77,4 +77,11 @@ func (b *lineBody) line() ([]byte, error) {
 	}
 }
 
-func trimSpace(text []byte) []byte { return bytes.Trim(text, " \t\r\n") }
+func blank(text []byte) bool {
+	for _, c := range text {
+		if !isSpace(c) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,13 +1,11 @@
 package detector
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -62,11 +60,13 @@ type poolKey struct {
 	id     registry.ID
 }
 
+func keyOf(v *registry.Version) poolKey { return poolKey{v.Tenant, v.Model, v.ID} }
+
 // entry is a detector that is loaded or being loaded.
 type entry struct {
-	key     poolKey
-	version *registry.Version
-	ready   chan struct{} // closed when the load is over; detector and err are set then
+	key   poolKey
+	label *registry.Label
+	ready chan struct{} // closed when the load is over; detector and err are set then
 
 	detector *Detector
 	bytes    int64
@@ -82,19 +82,6 @@ type entry struct {
 type failure struct {
 	err error
 	at  time.Time
-}
-
-// PoolStats is what a pool did and holds.
-type PoolStats struct {
-	Detectors int   // in memory
-	InUse     int   // … of which somebody uses
-	Bytes     int64 // of all in memory
-	Budget    int64
-	Hits      int64 // requests that found a detector loaded
-	Shared    int64 // … that waited for a load that another had begun
-	Loads     int64 // begun
-	Failures  int64 // loads that ended in an error
-	Evictions int64 // detectors dropped to make room
 }
 
 // NewPool makes a pool of the registry's detectors.
@@ -146,7 +133,7 @@ func (p *Pool) Get(ctx context.Context, v *registry.Version) (d *Detector, relea
 // join makes the caller a user of the version's entry, and begins to load it if it is
 // the first.
 func (p *Pool) join(v *registry.Version) (*entry, error) {
-	key := poolKey{v.Tenant, v.Model, v.ID}
+	key := keyOf(v)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.entries[key]; e != nil {
@@ -168,10 +155,13 @@ func (p *Pool) join(v *registry.Version) (*entry, error) {
 	if f, ok := p.failures[key]; ok && time.Since(f.at) < failureAge {
 		return nil, f.err
 	}
-	e := &entry{key: key, version: v, ready: make(chan struct{}), users: 1}
+	e := &entry{key: key, ready: make(chan struct{}), users: 1}
+	if v.Label != nil {
+		e.label = new(*v.Label) // a copy: v's own would keep all of v in memory
+	}
 	p.entries[key] = e
 	p.stats.Loads++
-	p.loads.Go(func() { p.load(e) })
+	p.loads.Go(func() { p.load(e, v) })
 	return e, nil
 }
 
@@ -184,44 +174,15 @@ func (p *Pool) leave(e *entry) {
 	p.settle(e)
 }
 
-// settle files an entry that has lost a user: nobody's becomes idle, or leaves memory
-// if it was dropped.
-func (p *Pool) settle(e *entry) {
-	switch {
-	case e.users > 0 || e.detector == nil:
-		return
-	case e.dropped:
-		p.free(e)
-	default:
-		e.idle = p.idle.PushFront(e)
-		p.announce()
-	}
-}
-
-// free takes an entry that left memory off the books.
-func (p *Pool) free(e *entry) {
-	p.stats.Bytes -= e.bytes
-	p.stats.Detectors--
-	p.announce()
-}
-
-// announce wakes the loads that wait for room.
-func (p *Pool) announce() {
-	if p.waiting > 0 {
-		close(p.freed)
-		p.freed = make(chan struct{})
-	}
-}
-
 // load fills an entry. Its context is the pool's, not that of who asked first.
-func (p *Pool) load(e *entry) {
+func (p *Pool) load(e *entry, v *registry.Version) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.options.LoadTimeout)
 	defer cancel()
-	d, err := p.fetch(ctx, e)
+	d, err := p.fetch(ctx, e, v)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		e.err = p.failed(e, err)
+		e.err = p.failed(v, err)
 		if !e.dropped {
 			delete(p.entries, e.key)
 			e.dropped = true
@@ -237,33 +198,33 @@ func (p *Pool) load(e *entry) {
 }
 
 // fetch loads the entry's detector and finds room for it.
-func (p *Pool) fetch(ctx context.Context, e *entry) (*Detector, error) {
+func (p *Pool) fetch(ctx context.Context, e *entry, v *registry.Version) (*Detector, error) {
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	d, err := Load(ctx, p.registry, e.version)
+	d, err := Load(ctx, p.registry, v)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.reserve(ctx, e, d.Bytes()); err != nil {
-		return nil, fmt.Errorf("load %s: %w", e.version.Ref(), err)
+		return nil, fmt.Errorf("load %s: %w", v.Ref(), err)
 	}
 	return d, nil
 }
 
 // failed notes that a load ended with err, and returns what to tell those who wait.
-func (p *Pool) failed(e *entry, err error) error {
+func (p *Pool) failed(v *registry.Version, err error) error {
 	p.stats.Failures++
 	switch {
 	case p.closed:
-		return fmt.Errorf("load %s: %w", e.version.Ref(), ErrClosed)
+		return fmt.Errorf("load %s: %w", v.Ref(), ErrClosed)
 	case errors.Is(err, ErrNoRoom):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("load %s: %w: it took longer than %s", e.version.Ref(), blob.ErrUnavailable, p.options.LoadTimeout)
+		err = fmt.Errorf("load %s: %w: it took longer than %s", v.Ref(), blob.ErrUnavailable, p.options.LoadTimeout)
 	}
 	now := time.Now()
 	for key, f := range p.failures {
@@ -271,108 +232,6 @@ func (p *Pool) failed(e *entry, err error) error {
 			delete(p.failures, key)
 		}
 	}
-	p.failures[e.key] = failure{err, now}
+	p.failures[keyOf(v)] = failure{err, now}
 	return err
-}
-
-// reserve takes bytes of the budget for an entry, from idle detectors where it must. It
-// waits while there are only others.
-func (p *Pool) reserve(ctx context.Context, e *entry, bytes int64) error {
-	if bytes > p.options.Bytes {
-		return fmt.Errorf("%w: it needs %d bytes of memory, the pool has %d", ErrTooLarge, bytes, p.options.Bytes)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.stats.Bytes+bytes > p.options.Bytes {
-		if oldest := p.idle.Back(); oldest != nil {
-			p.drop(oldest.Value.(*entry))
-			p.stats.Evictions++
-			continue
-		}
-		freed := p.freed
-		p.waiting++
-		p.mu.Unlock()
-		var err error
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			err = fmt.Errorf("%w: it needs %d bytes, and the detectors in use leave none of %d", ErrNoRoom, bytes, p.options.Bytes)
-		}
-		p.mu.Lock()
-		p.waiting--
-		if err != nil {
-			return err
-		}
-	}
-	p.stats.Bytes += bytes
-	e.bytes = bytes
-	return nil
-}
-
-// drop takes an entry out. Its bytes are counted until the last user leaves.
-func (p *Pool) drop(e *entry) {
-	delete(p.entries, e.key)
-	e.dropped = true
-	if e.idle != nil {
-		p.idle.Remove(e.idle)
-		e.idle = nil
-		p.free(e)
-	}
-}
-
-// Unload drops the version's detector, and tells whether it was there. Who uses it
-// keeps it; the next request loads it anew.
-func (p *Pool) Unload(v *registry.Version) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e := p.entries[poolKey{v.Tenant, v.Model, v.ID}]
-	if e == nil {
-		return false
-	}
-	p.drop(e)
-	return true
-}
-
-// Loaded is a detector in memory.
-type Loaded struct {
-	Tenant   registry.Tenant `json:"tenant"`
-	Model    registry.Model  `json:"model"`
-	Version  registry.Number `json:"version"`
-	ID       registry.ID     `json:"id"`
-	Label    *registry.Label `json:"label"`
-	Bytes    int64           `json:"bytes"`
-	InUse    int             `json:"in_use"`
-	LoadedAt time.Time       `json:"loaded_at"`
-	UsedAt   time.Time       `json:"used_at"`
-}
-
-// List tells what is loaded, by tenant, model and version.
-func (p *Pool) List() []Loaded {
-	p.mu.Lock()
-	loaded := []Loaded{}
-	for _, e := range p.entries {
-		if e.detector == nil {
-			continue
-		}
-		v := e.version
-		loaded = append(loaded, Loaded{
-			Tenant: v.Tenant, Model: v.Model, Version: v.Version, ID: v.ID, Label: v.Label,
-			Bytes: e.bytes, InUse: e.users, LoadedAt: e.loadedAt.UTC(), UsedAt: e.usedAt.UTC(),
-		})
-	}
-	p.mu.Unlock()
-	slices.SortFunc(loaded, func(a, b Loaded) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Model, b.Model), cmp.Compare(a.Version, b.Version))
-	})
-	return loaded
-}
-
-// Stats is a snapshot.
-func (p *Pool) Stats() PoolStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.stats
-	s.Budget = p.options.Bytes
-	s.InUse = s.Detectors - p.idle.Len()
-	return s
 }
