@@ -85,7 +85,7 @@ func (w *watched) Read(p []byte) (int, error) {
 			_, gone = look.Write(p[:n])
 		}
 		if err != nil {
-			look.CloseWithError(err)
+			look.CloseWithError(err) // so that the look ends while other files pass
 		}
 		return gone != nil
 	})

@@ -1,6 +1,7 @@
 package detector_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"modelbucket/detector"
+	"modelbucket/detector/sklearn"
 )
 
 // scored is a result as a client reads it.
@@ -305,6 +307,10 @@ func TestScoreEnds(t *testing.T) {
 	if len(all) != 300 || summary.Events != 300 || !errors.Is(err, detector.ErrBadBody) || !strings.Contains(err.Error(), "line 301") {
 		t.Errorf("malformed: %d results, then %v", len(all), err)
 	}
+	deep := `[{"packet_count":1},{"packet_count":2,"a":` + strings.Repeat(`[{"b":`, 20) + "1" + strings.Repeat("}]", 20) + `}]`
+	if all, _, err = score(t, d, deep, detector.JSON, detector.ScoreOptions{}); len(all) != 1 || !errors.Is(err, detector.ErrBadBody) || !strings.Contains(err.Error(), "event 1: ") {
+		t.Errorf("too deep: %d results, then %v", len(all), err)
+	}
 	full := errors.New("full")
 	_, err = d.ScoreEvents(t.Context(), detector.NewReader(strings.NewReader(good), detector.NDJSON), detector.ScoreOptions{}, func([]detector.Result) error { return full })
 	if !errors.Is(err, full) {
@@ -322,12 +328,32 @@ func TestScoreEnds(t *testing.T) {
 	}
 }
 
-// TestScoreBorder: a training row whose score is the offset itself is no anomaly.
+// TestScoreBorder: a training row whose score is the offset itself, but for rounding, is
+// no anomaly.
 func TestScoreBorder(t *testing.T) {
-	d := mustTrain(t, `[{"packet_count":1},{"packet_count":1}]`, detector.JSON, detector.TrainOptions{}).Detector
-	for _, s := range scoresOf(t, d, `[{"packet_count":1},{"packet_count":1}]`, detector.JSON) {
-		if s != 0 || math.Signbit(s) {
-			t.Errorf("a score on the border is %v", s)
+	st := newStore(t)
+	const body = `[{"packet_count":1},{"packet_count":1}]`
+	trained := mustTrain(t, body, detector.JSON, detector.TrainOptions{})
+	for off, want := range map[float64]float64{0: 0, 1e-16: 0, 5e-15: 0, -5e-15: 0, 1e-13: -1e-13, -1e-13: 1e-13} {
+		p := artifact(t, trained)
+		p.Forest.Offset += off
+		var b bytes.Buffer
+		if err := sklearn.Write(&b, p, sklearn.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		f := file{"model.joblib", b.Bytes()}
+		facts, err := watch(t, nil, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := detector.Load(t.Context(), st.Registry, st.publish(facts, f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range scoresOf(t, d, body, detector.JSON) {
+			if want == 0 && (s != 0 || math.Signbit(s)) || math.Abs(s-want) > 1e-15 {
+				t.Errorf("a score that is off by %v is %v, want %v", off, s, want)
+			}
 		}
 	}
 }
