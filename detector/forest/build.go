@@ -5,7 +5,8 @@ package forest
 const epsilon = 0x1p-52
 
 // constantWithin is how far apart, in float32, the smallest and the largest value of a
-// feature in a node must be for the node to be split on it.
+// feature in a node must be for the node to be split on it. In scikit-learn 1.6 and 1.7
+// it is 0 by accident; elsewhere the number is this one.
 const constantWithin float32 = 1e-7
 
 // builder grows one tree from a sample of the rows. Its memory serves the next tree.

@@ -6,7 +6,8 @@
 // A matrix is a []float64, row-major: row i of width d is x[i*d : (i+1)*d].
 //
 // The algorithm is Liu, Ting and Zhou, "Isolation Forest" (2008), on the randomised
-// trees of Geurts, Ernst and Wehenkel (2006), as scikit-learn 1.3 to 1.9 builds them.
+// trees of Geurts, Ernst and Wehenkel (2006), as scikit-learn 1.2 to 1.9 builds them
+// (1.6 and 1.7 differ where values lie within 1e-7 of one another).
 // Where a compiler may fuse a multiplication with an addition the product is
 // converted explicitly, since fusing would round once instead of twice.
 //

@@ -9,9 +9,6 @@ import (
 	"io"
 )
 
-// Level is the zlib level that Write compresses with: joblib's compress=3.
-const Level = 3
-
 // container tells what a file is packed in by its first bytes, never by its name.
 func container(head []byte) string {
 	switch {

@@ -19,6 +19,9 @@ type (
 	Lazy func() any
 )
 
+// level is zlib's, and joblib's compress=3.
+const level = 3
+
 // maxNesting is how deep in one another values may stand that are written: they may
 // not contain themselves.
 const maxNesting = 64
@@ -34,7 +37,7 @@ const (
 // joblib 1.2 and newer read, with any numpy. It streams; memory is one frame, one array
 // of v, and the names in it.
 func Write(w io.Writer, v any) error {
-	z, err := zlib.NewWriterLevel(w, Level)
+	z, err := zlib.NewWriterLevel(w, level)
 	if err != nil {
 		return fmt.Errorf("write joblib: %w", err)
 	}

@@ -37,7 +37,7 @@ func (l *layout) scaler(s *forest.Scaler, names []string) *joblib.Object {
 		a.add("feature_names_in_", nameArray(names))
 	}
 	a.add("n_features_in_", s.Features)
-	if l.newer {
+	if l.since(8) {
 		a.add("n_samples_seen_", joblib.Float64(s.Samples))
 	} else {
 		a.add("n_samples_seen_", joblib.Int64(s.Samples))
@@ -51,14 +51,14 @@ func (l *layout) scaler(s *forest.Scaler, names []string) *joblib.Object {
 func (l *layout) forest(f *forest.Forest, p *forest.Params, names []string) *joblib.Object {
 	base := l.extraTree(f, int64(p.RandomState))
 	a := attributes{}
-	if l.missing {
+	if l.since(5) {
 		a.add("estimator", nil)
 	} else {
 		a.add("estimator", l.object(extraTreeClass, base))
 	}
 	a.add("n_estimators", p.Trees)
 	a.add("estimator_params", joblib.Tuple{})
-	if !l.missing {
+	if !l.since(4) {
 		a.add("base_estimator", "deprecated")
 	}
 	a.add("max_samples", sizeParam(p.MaxSamples, "auto"))
@@ -81,14 +81,14 @@ func (l *layout) forest(f *forest.Forest, p *forest.Params, names []string) *job
 	a.add("n_features_in_", f.Features)
 	a.add("max_samples_", f.MaxSamples)
 	a.add("_n_samples", f.Rows)
-	if l.missing {
+	if l.since(3) {
 		a.add("estimator_", l.object(extraTreeClass, base))
 	} else {
 		a.add("_estimator", l.object(extraTreeClass, base))
 	}
 	a.add("_max_samples", f.MaxSamples)
 	a.add("_max_features", f.MaxFeatures)
-	if l.missing {
+	if l.since(8) {
 		a.add("_sample_weight", nil)
 	}
 	trees, columns, seeds := &joblib.List{}, &joblib.List{}, make([]int64, len(f.Trees))
@@ -104,7 +104,7 @@ func (l *layout) forest(f *forest.Forest, p *forest.Params, names []string) *job
 	a.add("estimators_", trees)
 	a.add("estimators_features_", columns)
 	a.add("_seeds", ints(seeds))
-	if l.missing {
+	if l.since(3) { // kept to score sooner
 		a.add("_average_path_length_per_tree", lengths)
 		a.add("_decision_path_lengths", depths)
 	}
@@ -132,7 +132,7 @@ func (l *layout) extraTree(f *forest.Forest, randomState int64) attributes {
 		{"class_weight", nil},
 		{"ccp_alpha", 0.0},
 	}
-	if l.missing {
+	if l.since(4) {
 		a.add("monotonic_cst", nil)
 	}
 	return a
@@ -172,7 +172,7 @@ func (l *layout) nodeBytes(t *forest.Tree) []byte {
 		b = put(b, math.Float64bits(s.Impurity))
 		b = put(b, uint64(n.Samples))
 		b = put(b, math.Float64bits(s.Weight))
-		if l.missing {
+		if l.since(3) {
 			var flag uint64
 			if n.MissingLeft {
 				flag = 1

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"strconv"
 
@@ -23,13 +24,15 @@ type WriteOptions struct {
 
 var versionGrammar = regexp.MustCompile(`^([0-9]{1,3})\.([0-9]{1,3})(\.[0-9a-z]{1,16})?$`)
 
-// layout is what differs between versions.
+// layout is the form that a version of scikit-learn gives its objects.
 type layout struct {
 	version string
-	missing bool // trees say where missing values go, and forests keep their depths: 1.3
-	newer   bool // the scaler counts in float64: 1.5
+	minor   int // of 1.minor; those of 2 and newer count as the newest known
 	nodes   *joblib.DType
 }
+
+// since tells whether the version is 1.minor or newer. Each use names what came then.
+func (l *layout) since(minor int) bool { return l.minor >= minor }
 
 func newLayout(version string) (*layout, error) {
 	if version == "" {
@@ -44,10 +47,11 @@ func newLayout(version string) (*layout, error) {
 	if major < 1 || (major == 1 && minor < 2) {
 		return nil, fmt.Errorf("scikit-learn %s is older than 1.2", version)
 	}
-	l := &layout{version: version}
-	l.missing = major > 1 || minor >= 3
-	l.newer = major > 1 || minor >= 5
-	l.nodes = nodeType(l.missing)
+	if major > 1 {
+		minor = math.MaxInt
+	}
+	l := &layout{version: version, minor: minor}
+	l.nodes = nodeType(l.since(3))
 	return l, nil
 }
 
@@ -74,7 +78,7 @@ func Write(w io.Writer, p *Pipeline, o WriteOptions) error {
 			joblib.Tuple{"forest", l.forest(p.Forest, p.Params, nil)},
 		}}
 		state := attributes{{"steps", steps}}
-		if l.missing {
+		if l.since(6) {
 			state.add("transform_input", nil)
 		}
 		state.add("memory", nil)
