@@ -240,7 +240,7 @@ func TestDetectRefuses(t *testing.T) {
 		{"train with contamination 2", "POST", fraud + "/train?contamination=2", "packet_count\n1\n", []string{"Content-Type", "text/csv"}, 400, "bad_request", "contamination", "at most 0.5"},
 		{"train with other levels", "POST", fraud + "/train", `{"network_data":[{"packet_count":1}],"threat_levels":"hard"}`, jsonHeader(), 400, "bad_request", "threat_levels", "calibrated"},
 		{"train to a label that is taken", "POST", fraud + "/train", `{"network_data":[{"packet_count":1}],"label":"v1.0"}`, jsonHeader(), 409, "label_taken", "v1.0", ""},
-		{"train with body and query", "POST", fraud + "/train?label=x", `[]`, jsonHeader(), 400, "bad_request", "both", "label=x"},
+		{"train with body and query", "POST", fraud + "/train?label=x", `{"network_data":[{"packet_count":1}],"label":"y"}`, jsonHeader(), 400, "bad_request", "both", "label=x"},
 		{"features of what is no detector", "POST", fraud + "/versions?features=a", "x", nil, 400, "bad_request", "no detector", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

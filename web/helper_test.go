@@ -71,6 +71,7 @@ func serve(t *testing.T, change func(*web.Options)) *node {
 			t.Errorf("serve: %v", err)
 		}
 		n.ended <- nil
+		n.server.Close()
 		if err := r.Close(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -83,6 +83,7 @@ func bubble(t *testing.T, change func(*web.Options), test func(t *testing.T, p *
 		stop()
 		for range ended { // until it is closed
 		}
+		s.Close()
 		if err := r.Close(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -36,7 +36,7 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
-	said, err := c.trainQuery(format)
+	said, err := c.trainQuery()
 	if err != nil {
 		return err
 	}
@@ -46,6 +46,9 @@ func (s *Server) train(c *call) error {
 	}
 	body := c.body(s.options.MaxUpload)
 	t, err := s.fit(c.r.Context(), detector.NewReader(body, format), &said, func(members []byte) error {
+		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
+			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
+		}
 		return DecodeJSON(members, &said)
 	})
 	if err != nil {
@@ -114,26 +117,20 @@ func featuresToKeep(members map[string]json.RawMessage, named []string) ([]strin
 			Features []string `json:"features"`
 		}
 		return body.Features, DecodeJSON(fmt.Appendf(nil, `{"features":%s}`, text), &body)
-	case members != nil:
-		return nil, nil // they may be named behind the events
 	case named != nil:
 		return named, nil
+	case members != nil:
+		return nil, nil // they may be named behind the events
 	}
 	return detector.DefaultFeatures(), nil
 }
 
-// trainQuery reads what the query says of a training. Beside a JSON object, which has
-// members for all that, it has to be empty.
-func (c *call) trainQuery(f detector.Format) (said trainBody, err error) {
-	if f == detector.JSON && len(c.r.URL.RawQuery) == 0 {
-		return said, nil
-	}
+// trainQuery reads what the query says of a training: all that a JSON object could
+// say in its members, but for tags and user_metadata.
+func (c *call) trainQuery() (said trainBody, err error) {
 	q, err := c.query(append([]string{"label", "alias…", "features…", "threat_levels", "sklearn_version", "description"}, forestParameters...)...)
 	if err != nil {
 		return said, err
-	}
-	if f == detector.JSON {
-		return said, problemf(codeBadRequest, "both a JSON body and a query say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
 	}
 	if said.Label, err = optional(q.Get("label"), registry.ParseLabel); err != nil {
 		return said, err

@@ -87,8 +87,21 @@ type request struct {
 	// in bytes, or -1.
 	body   func() (io.ReadCloser, error)
 	length int64
+	// once: the body cannot be opened again.
+	once bool
 	// repeatable: a repeat does no harm, even if an earlier try was carried out.
 	repeatable bool
+
+	sent *ownBody // the body of the last try
+}
+
+// blame returns the failure of the caller's own body, where that is the cause of
+// whatever err the server or the line made of it.
+func (r *request) blame(err error) error {
+	if err != nil && r.sent != nil && r.sent.err.Load() != nil {
+		return &bodyError{*r.sent.err.Load()}
+	}
+	return err
 }
 
 func (r *request) set(name, value string) *request {
@@ -122,7 +135,7 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 		if err == nil {
 			return answer, nil
 		}
-		if try == c.options.Tries || ctx.Err() != nil || !mayRepeat(r, err) {
+		if try == c.options.Tries || r.once || ctx.Err() != nil || !mayRepeat(r, err) {
 			return nil, err
 		}
 		wait := time.Duration(1<<try)*50*time.Millisecond + rand.N(100*time.Millisecond)
@@ -194,14 +207,13 @@ func (c *Client) once(ctx context.Context, r *request) (*http.Response, error) {
 	if c.options.Token != "" {
 		hr.Header.Set("Authorization", "Bearer "+c.options.Token)
 	}
-	var own *ownBody
 	if r.body != nil {
 		body, err := r.body()
 		if err != nil {
 			return nil, &bodyError{err}
 		}
-		own = &ownBody{ReadCloser: body}
-		hr.Body, hr.ContentLength = own, r.length
+		r.sent = &ownBody{ReadCloser: body}
+		hr.Body, hr.ContentLength = r.sent, r.length
 		if r.length < 0 || r.length > 1<<20 {
 			hr.Header.Set("Expect", "100-continue") // a refusal comes before the upload
 		}
@@ -216,10 +228,7 @@ func (c *Client) once(ctx context.Context, r *request) (*http.Response, error) {
 		err = refusal(answer)
 		answer.Body.Close()
 	}
-	if own != nil && own.err.Load() != nil { // the cause of whatever the server made of it
-		err = &bodyError{*own.err.Load()}
-	}
-	return nil, err
+	return nil, r.blame(err)
 }
 
 // refusal reads the problem that an answer is.

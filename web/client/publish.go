@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,8 @@ type Publication struct {
 	Description  string
 	Tags         map[string]string
 	UserMetadata json.RawMessage
+	// Features name the values of a row, for a detector that does not name them itself.
+	Features []string
 	// Key is the idempotency key. "": one is made for the call, which covers its own
 	// repeats; give one to cover repeats of the program.
 	Key string
@@ -40,6 +43,8 @@ type File struct {
 	SHA256 string
 	// Open opens the content, anew for each try.
 	Open func() (io.ReadCloser, error)
+	// Once: it cannot be opened again, so the upload is tried only once.
+	Once bool
 }
 
 // Publish uploads files as one new version.
@@ -52,7 +57,8 @@ func (c *Client) Publish(ctx context.Context, p Publication, files ...File) (*re
 		method: "POST", path: modelPath(p.Tenant, p.Model, "versions"), repeatable: true,
 		body: form.open, length: form.length,
 	}
-	r.set("Content-Type", "multipart/form-data; boundary="+form.boundary).set("Idempotency-Key", p.key())
+	r.once = slices.ContainsFunc(files, func(f File) bool { return f.Once })
+	r.set("Content-Type", "multipart/form-data; boundary="+form.boundary).set("Idempotency-Key", keyOr(p.Key))
 	v := new(registry.Version)
 	return v, c.fetch(ctx, r, v)
 }
@@ -77,6 +83,9 @@ func newForm(p Publication, files []File) (*form, error) {
 	}
 	if len(p.Aliases) > 0 {
 		metadata["aliases"] = p.Aliases
+	}
+	if len(p.Features) > 0 {
+		metadata["features"] = p.Features
 	}
 	if p.Description != "" {
 		metadata["description"] = p.Description

@@ -98,14 +98,15 @@ func (c *Client) copy(ctx context.Context, path string, p Publication) (*registr
 		return nil, err
 	}
 	v := new(registry.Version)
-	return v, c.fetch(ctx, r.set("Idempotency-Key", p.key()), v)
+	return v, c.fetch(ctx, r.set("Idempotency-Key", keyOr(p.Key)), v)
 }
 
-func (p *Publication) key() string {
-	if p.Key == "" {
-		p.Key = uuid.NewString()
+// keyOr makes an idempotency key where none is given.
+func keyOr(key string) string {
+	if key == "" {
+		key = uuid.NewString()
 	}
-	return p.Key
+	return key
 }
 
 // Aliases lists the aliases of a model.
