@@ -106,14 +106,11 @@ func (m *machine) construct(op byte) error {
 	if err := m.spend(4); err != nil {
 		return err
 	}
-	made, ok, err := any(nil), false, error(nil)
+	made, ok := instance(g, args)
 	if op == 'R' {
-		made, ok, err = m.reduce(g, args)
-	} else {
-		made, ok = instance(g, args)
-	}
-	if err != nil {
-		return err
+		if made, ok, err = m.reduce(g, args); err != nil {
+			return err
+		}
 	}
 	if !ok {
 		return m.malformed("%s called with unusual arguments", g)
