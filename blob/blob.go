@@ -118,8 +118,8 @@ type ListOptions struct {
 
 // Page is an answer of List. Objects and Prefixes are each in bytewise order and
 // together hold at most Limit entries. Next, where it is not empty, is the last of them
-// and the StartAfter of the next page. A page without Next is the last one, and one
-// without entries has no Next.
+// and the StartAfter of the next page, which may turn out to be empty. A page without
+// Next is the last one, and one without entries has no Next.
 type Page struct {
 	Objects  []Object
 	Prefixes []string

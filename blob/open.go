@@ -51,6 +51,9 @@ func open(ctx context.Context, store string, o Options) (Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	b, err := l.driver(ctx, o.ReadOnly)
 	if err != nil {
 		return nil, err

@@ -83,7 +83,10 @@ func (s *S3) Get(ctx context.Context, key string, r Range) (io.ReadCloser, Objec
 		}
 		return nil, Object{}, err
 	}
-	o := Object{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}
+	o, err := describe(key, info)
+	if err != nil {
+		return nil, Object{}, errors.Join(err, body.Close())
+	}
 	length := info.Size // of the body
 	if part := header.Get("Content-Range"); part != "" {
 		_, whole, _ := strings.Cut(part, "/")
@@ -129,6 +132,13 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
 	if err = s3Error(ctx, err); err != nil {
 		return Object{}, err
+	}
+	return describe(key, info)
+}
+
+func describe(key string, info minio.ObjectInfo) (Object, error) {
+	if info.Size < 0 || info.ETag == "" || info.LastModified.IsZero() {
+		return Object{}, fmt.Errorf("%w: the answer lacks Content-Length, ETag or Last-Modified", ErrUnavailable)
 	}
 	return Object{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}, nil
 }

@@ -27,7 +27,11 @@ func s3Error(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: %w (%s, status %d)", s3Kind(response), err, response.Code, response.StatusCode)
+	kind := s3Kind(response)
+	if response.Code == "ConditionalRequestConflict" {
+		kind = fmt.Errorf("%w: %w", kind, errMet)
+	}
+	return fmt.Errorf("%w: %w (%s, status %d)", kind, err, response.Code, response.StatusCode)
 }
 
 func s3Kind(r minio.ErrorResponse) error {
@@ -39,7 +43,7 @@ func s3Kind(r minio.ErrorResponse) error {
 	case "PreconditionFailed":
 		return ErrPrecondition
 	case "AccessDenied", "AccountProblem", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-		"ExpiredToken", "InvalidToken", "InvalidClientTokenId", "RequestTimeTooSkewed", "InvalidSecurity", "NotSignedUp":
+		"ExpiredToken", "InvalidToken", "InvalidClientTokenId", "RequestTimeTooSkewed", "InvalidSecurity", "NotSignedUp", "XAdminUserNotFound":
 		return ErrDenied
 	case "InvalidRange":
 		return ErrRange
@@ -71,8 +75,5 @@ func s3Kind(r minio.ErrorResponse) error {
 	return ErrUnavailable
 }
 
-// undecided tells whether two conditional writes met, and the server let neither win.
-func undecided(err error) bool {
-	response, ok := errors.AsType[minio.ErrorResponse](err)
-	return ok && response.Code == "ConditionalRequestConflict"
-}
+// errMet: two conditional writes met, and the server let neither win.
+var errMet = errors.New("another write came in between")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -35,12 +36,13 @@ func (s *S3) Put(ctx context.Context, key string, body io.Reader, o PutOptions) 
 	if err := o.check(); err != nil {
 		return Object{}, err
 	}
-	body = &sizedBody{body: body, size: o.Size}
 	size := max(partSize, (o.Size+maxParts-1)/maxParts) // of a part
+	_, rewinds := body.(io.Seeker)                      // then Retry sends it again
+	body = &sizedBody{body: body, size: o.Size}
 	first, err := readFirst(body, o.Size, size, &s.buffers)
 	switch {
 	case err == io.EOF:
-		return s.putWhole(ctx, key, first, o)
+		return s.putWhole(ctx, key, first, o, rewinds)
 	case err != nil:
 		return Object{}, err
 	}
@@ -91,7 +93,9 @@ func (s *S3) digest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *S3) putWhole(ctx context.Context, key string, data []byte, o PutOptions) (Object, error) {
+// putWhole sends an object in one request: again, if two conditional writes met, and if
+// an unconditional one failed whose bytes nobody else has any more.
+func (s *S3) putWhole(ctx context.Context, key string, data []byte, o PutOptions, rewinds bool) (Object, error) {
 	options := minio.PutObjectOptions{DisableContentSha256: true} // no second digest: sum is given
 	switch {
 	case o.IfAbsent:
@@ -100,26 +104,39 @@ func (s *S3) putWhole(ctx context.Context, key string, data []byte, o PutOptions
 		options.SetMatchETag(o.IfMatch)
 	}
 	sum := s.digest(data)
+	var info minio.UploadInfo
+	err := again(ctx, func() (err error) {
+		info, err = s.core.PutObject(ctx, s.bucket, key, bytes.NewReader(data), int64(len(data)), "", sum, options)
+		return s3Error(ctx, err)
+	}, func(err error) bool {
+		return errors.Is(err, errMet) || !o.conditional() && !rewinds
+	})
+	return Object{Key: key, Size: int64(len(data)), ETag: info.ETag}, err
+}
+
+// again calls f until it does not fail with ErrUnavailable, or its failure is none to
+// repeat, or partTries are used up.
+func again(ctx context.Context, f func() error, repeat func(error) bool) error {
 	for try := 1; ; try++ {
-		info, err := s.core.PutObject(ctx, s.bucket, key, bytes.NewReader(data), int64(len(data)), "", sum, options)
-		if o.conditional() && undecided(err) && try < 10 {
-			err = wait(ctx, try)
-			if err == nil {
-				continue
-			}
+		err := f()
+		if err == nil || !errors.Is(err, ErrUnavailable) || !repeat(err) || try == partTries {
+			return err
 		}
-		if err = s3Error(ctx, err); err != nil {
-			return Object{}, err
+		if err := wait(ctx, try); err != nil {
+			return err
 		}
-		return Object{Key: key, Size: int64(len(data)), ETag: info.ETag}, nil
 	}
 }
 
 // putParts sends first and the rest of the body. Parts of an upload that fails are
 // dropped at once, as far as the server can be reached.
 func (s *S3) putParts(ctx context.Context, key string, first []byte, body io.Reader) (_ Object, err error) {
-	id, err := s.core.NewMultipartUpload(ctx, s.bucket, key, minio.PutObjectOptions{})
-	if err = s3Error(ctx, err); err != nil {
+	var id string
+	err = again(ctx, func() (err error) {
+		id, err = s.core.NewMultipartUpload(ctx, s.bucket, key, minio.PutObjectOptions{})
+		return s3Error(ctx, err)
+	}, always)
+	if err != nil {
 		return Object{}, err
 	}
 	u := &partUpload{s: s, key: key, id: id}
@@ -154,7 +171,8 @@ type partUpload struct {
 // send reads and sends: buffer holds the first part, and is as long as each but the last.
 func (u *partUpload) send(ctx context.Context, buffer []byte, body io.Reader) error {
 	size := len(buffer)
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // when one fails the others end: what is cut off may still land after the abort
+	var stop atomic.Bool
 	g.SetLimit(partsAhead)
 	n, err := size, error(nil)
 	for number := 1; n > 0; number++ {
@@ -166,9 +184,13 @@ func (u *partUpload) send(ctx context.Context, buffer []byte, body io.Reader) er
 		full, data := buffer, buffer[:n]
 		g.Go(func() error { // waits while partsAhead are under way
 			defer u.s.buffers.put(full)
-			return u.part(gctx, number, data)
+			err := u.part(ctx, number, data)
+			if err != nil {
+				stop.Store(true)
+			}
+			return err
 		})
-		if err == io.EOF || gctx.Err() != nil {
+		if err == io.EOF || stop.Load() {
 			break
 		}
 		buffer = u.s.buffers.get(int64(size))
@@ -189,44 +211,39 @@ func (u *partUpload) send(ctx context.Context, buffer []byte, body io.Reader) er
 // part sends one, again if need be.
 func (u *partUpload) part(ctx context.Context, number int, data []byte) error {
 	options := minio.PutObjectPartOptions{Sha256Hex: u.s.digest(data), DisableContentSha256: true}
-	for try := 1; ; try++ {
-		part, err := u.s.core.PutObjectPart(ctx, u.s.bucket, u.key, u.id, number, bytes.NewReader(data), int64(len(data)), options)
-		err = s3Error(ctx, err)
-		switch {
-		case err == nil:
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			u.parts = append(u.parts, minio.CompletePart{PartNumber: number, ETag: part.ETag})
-			return nil
-		case !errors.Is(err, ErrUnavailable) || try == partTries:
-			return fmt.Errorf("part %d: %w", number, err)
-		}
-		if err := wait(ctx, try); err != nil {
-			return err
-		}
+	var part minio.ObjectPart
+	err := again(ctx, func() (err error) {
+		part, err = u.s.core.PutObjectPart(ctx, u.s.bucket, u.key, u.id, number, bytes.NewReader(data), int64(len(data)), options)
+		return s3Error(ctx, err)
+	}, always)
+	if err != nil {
+		return fmt.Errorf("part %d: %w", number, err)
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts, minio.CompletePart{PartNumber: number, ETag: part.ETag})
+	return nil
 }
 
 // complete joins the parts. If an answer is lost, a second try finds the upload gone;
 // then the object itself tells whether it was this upload that made it.
 func (u *partUpload) complete(ctx context.Context) error {
 	slices.SortFunc(u.parts, func(a, b minio.CompletePart) int { return a.PartNumber - b.PartNumber })
-	for try := 1; ; try++ {
+	unclear := false
+	err := again(ctx, func() error {
 		info, err := u.s.core.CompleteMultipartUpload(ctx, u.s.bucket, u.key, u.id, u.parts, minio.PutObjectOptions{})
 		err = s3Error(ctx, err)
-		switch {
-		case err == nil:
-			u.etag = info.ETag
-			return nil
-		case errors.Is(err, ErrNotFound) && try > 1:
+		if errors.Is(err, ErrNotFound) && unclear {
 			return u.completed(ctx)
-		case !errors.Is(err, ErrUnavailable) || try == partTries:
-			return err
 		}
-		if err := wait(ctx, try); err != nil {
-			return err
-		}
+		unclear = unclear || errors.Is(err, ErrUnavailable)
+		u.etag = info.ETag
+		return err
+	}, always)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: somebody dropped the upload: %w", ErrUnavailable, err)
 	}
+	return err
 }
 
 func (u *partUpload) completed(ctx context.Context) error {

@@ -74,6 +74,7 @@ var cases = []testCase{
 	{"ListManyFolders", listManyFolders},
 	{"ListSeesAtOnce", listSeesAtOnce},
 	{"ListWhileWriting", listWhileWriting},
+	{"ListAtRandom", listAtRandom},
 
 	{"ContextOver", contextOver},
 	{"ContextOverInBody", contextOverInBody},
