@@ -131,6 +131,14 @@ func kindOf(code string) kind {
 	return kind{code: code, status: 500, title: "Error", exit: 1}
 }
 
+// Codes lists the codes that a problem can have.
+func Codes() (codes []string) {
+	for _, k := range kinds {
+		codes = append(codes, k.code)
+	}
+	return codes
+}
+
 func exitCode(code string) int { return kindOf(code).exit }
 
 func newProblem(code string) *Problem {
