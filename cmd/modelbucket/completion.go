@@ -80,7 +80,7 @@ func heads(all []verb) []string {
 }
 
 // listNames is how all scripts ask for names. A shell may not wait long for them.
-const listNames = `MODELBUCKET_WAIT=1s modelbucket list --quiet 2>/dev/null`
+const listNames = `MODELBUCKET_TIMEOUT=1s modelbucket list --quiet 2>/dev/null`
 
 func bashCompletion(all []verb) string {
 	var b strings.Builder

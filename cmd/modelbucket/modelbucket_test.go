@@ -17,22 +17,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Setup: func(env *testscript.Env) error {
-			env.Values[running{}] = map[string]*testNode{}
-			env.Setenv("HOME", env.WorkDir)
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tidy":   tidy,
-			"status": status,
-			"node":   nodeCommand,
-		},
-	})
+	testscript.Run(t, scripts("testdata", func(*testscript.Env) {}))
 }
 
 // volatile is what differs from run to run.
@@ -47,6 +32,14 @@ var volatile = []struct {
 	{regexp.MustCompile(`[0-9.]+ (ms|µs|s)\b`), "DURATION"},
 }
 
+// untimed gives a name to what differs from run to run.
+func untimed(text string) string {
+	for _, v := range volatile {
+		text = v.form.ReplaceAllString(text, v.name)
+	}
+	return text
+}
+
 // tidy writes stdout (or stderr) to a file for cmp: what differs from run to run gets a
 // name, and JSON gets lines.
 //
@@ -55,12 +48,8 @@ func tidy(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: tidy stdout|stderr FILE")
 	}
-	text := []byte(ts.ReadFile(args[0]))
-	for _, v := range volatile {
-		text = v.form.ReplaceAll(text, []byte(v.name))
-	}
 	var tidied bytes.Buffer
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines([]byte(untimed(ts.ReadFile(args[0])))) {
 		if json.Valid(line) && line[0] == '{' {
 			ts.Check(json.Indent(&tidied, line, "", "  "))
 			continue

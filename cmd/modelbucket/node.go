@@ -11,6 +11,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"modelbucket/blob"
+	"modelbucket/detector"
 	"modelbucket/registry"
 	"modelbucket/web"
 )
@@ -20,6 +21,8 @@ type node struct {
 	bucket   blob.Bucket
 	registry *registry.Registry
 	metrics  *web.Metrics
+	pool     *detector.Pool
+	resolver *detector.Resolver
 	options  nodeOptions
 }
 
@@ -39,7 +42,7 @@ const closeTime = 30 * time.Second
 func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 	n := &node{metrics: web.NewMetrics(), options: o}
 	var err error
-	n.bucket, err = p.openBucket(ctx, o.create, blob.Options{ReadOnly: o.readOnly, Log: o.log})
+	n.bucket, err = p.openBucket(ctx, o.create, blob.Options{ReadOnly: o.readOnly, Observe: n.metrics.Call, Log: o.log})
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +52,11 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.pool = detector.NewPool(n.registry, detector.PoolOptions{Bytes: o.cacheBytes})
+	n.resolver = detector.NewResolver(n.registry, detector.ResolverOptions{MaxAge: o.latestMaxAge})
 	p.closers = append(p.closers, func() error {
+		n.resolver.Close()
+		n.pool.Close()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 		defer cancel()
 		return n.registry.Close(ctx)
@@ -59,7 +66,8 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 
 // server is the handler over the tree.
 func (n *node) server(o web.Options) (*web.Server, error) {
-	o.Registry, o.Metrics, o.MaxUpload, o.Log = n.registry, n.metrics, n.options.maxUpload, n.options.log
+	o.Registry, o.Pool, o.Resolver, o.Metrics = n.registry, n.pool, n.resolver, n.metrics
+	o.MaxUpload, o.Log = n.options.maxUpload, n.options.log
 	return web.New(o)
 }
 

@@ -34,6 +34,14 @@ type program struct {
 // ifInterrupted says what the user should know if the run is interrupted from now on.
 func (p *program) ifInterrupted(text string) { p.interrupted.Store(&text) }
 
+// meaning is what an interruption means now.
+func (p *program) meaning() string {
+	if text := p.interrupted.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
 // close undoes what was opened, last first.
 func (p *program) close() error {
 	var errs []error

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -28,10 +29,15 @@ type commands struct {
 	List    listCommand    `cmd:"" group:"models" help:"List models, or the versions of one."`
 	Show    showCommand    `cmd:"" group:"models" help:"Show all that is known of a version."`
 	Resolve resolveCommand `cmd:"" group:"models" help:"Print the pinned form of a reference: acme/fraud:7."`
+	Diff    diffCommand    `cmd:"" group:"models" help:"Compare two versions, and how they judge the same events."`
 	Alias   aliasCommand   `cmd:"" group:"models" help:"Move, show and remove aliases."`
 	Delete  deleteCommand  `cmd:"" group:"models" help:"Delete a version."`
 	Restore restoreCommand `cmd:"" group:"models" help:"Make a new version of a deleted one's files."`
 	Copy    copyCommand    `cmd:"" group:"models" help:"Make a new version of a version's files, in any model."`
+
+	Train  trainCommand  `cmd:"" group:"detectors" help:"Train a detector on events and save it."`
+	Detect detectCommand `cmd:"" group:"detectors" help:"Score events, a file of them or a stream."`
+	Load   loadCommand   `cmd:"" group:"detectors" help:"Load detectors into a node's memory, list or drop them."`
 
 	Verify verifyCommand `cmd:"" group:"store" help:"Read every byte of versions, and say what is wrong."`
 	Check  checkCommand  `cmd:"" group:"store" help:"Look at the whole bucket, and say what is wrong; changes nothing."`
@@ -51,6 +57,8 @@ type options struct {
 	TokenFile string `placeholder:"FILE" help:"File with the token for --server; else MODELBUCKET_TOKEN holds the token itself."`
 	JSON      bool   `name:"json" help:"Print JSON: one document, or one a line for streams."`
 	Quiet     bool   `short:"q" help:"Print names or ids alone, and no progress."`
+
+	Timeout time.Duration `placeholder:"TIME" help:"Give up after this long, for example 30s (default: never)."`
 }
 
 // The exit codes that no problem stands behind; the others are web's.
@@ -98,8 +106,17 @@ func (p *program) do(ctx context.Context, args []string) error {
 		return wrongUse(err, chosen)
 	}
 	p.options, p.parser = c.options, parser
-	chosen.BindTo(ctx, (*context.Context)(nil))
-	return chosen.Run(p)
+	if c.Timeout <= 0 {
+		chosen.BindTo(ctx, (*context.Context)(nil))
+		return chosen.Run(p)
+	}
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	chosen.BindTo(limited, (*context.Context)(nil))
+	if err = chosen.Run(p); err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		return &mistake{text: fmt.Sprintf("gave up after %v", c.Timeout), hint: p.meaning(), exit: exitFailed}
+	}
+	return err
 }
 
 // newParser makes the parser. Every flag may come from the environment too, as
@@ -197,8 +214,8 @@ func (p *program) report(ctx context.Context, err error) int {
 	}
 	if ctx.Err() != nil {
 		text := "interrupted"
-		if means := p.interrupted.Load(); means != nil && *means != "" {
-			text += ": " + *means
+		if means := p.meaning(); means != "" {
+			text += ": " + means
 		}
 		fmt.Fprintln(p.stderr, "modelbucket: "+text)
 		return exitInterrupted
@@ -229,7 +246,18 @@ func (e *ending) ExitCode() int { return e.exit }
 // the packages below say of the store, which to its owner is no secret.
 func endingOf(err error) *ending {
 	if answered, ok := errors.AsType[*client.Error](err); ok {
-		return &ending{answered.Problem, answered.ExitCode()}
+		e := &ending{answered.Problem, answered.ExitCode()}
+		switch e.Code { // where the hint speaks of HTTP, a verb has another way
+		case "unauthenticated":
+			e.Hint = "set MODELBUCKET_TOKEN, or name a file that holds the token with --token-file"
+		case "version_deleted":
+			e.Hint = "its number and label stay taken; modelbucket restore makes a new version of its files"
+		case "outcome_unknown":
+			if e.IdempotencyKey != "" {
+				e.Hint = "repeat it with --key " + e.IdempotencyKey + ": it is saved once, however often you repeat it"
+			}
+		}
+		return e
 	}
 	if m, ok := errors.AsType[*mistake](err); ok {
 		code, title := "failed", "Failed"

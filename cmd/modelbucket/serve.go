@@ -20,6 +20,7 @@ import (
 
 type serveCommand struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Address to listen on; port 0 takes a free one."`
+	Demo   bool   `help:"Also train and publish a demo detector, and show how to ask it."`
 
 	Insecure       bool     `help:"Ask nobody for a token; on the loopback address only."`
 	RootTokenFile  string   `placeholder:"FILE" help:"File with the root token; else MODELBUCKET_ROOT_TOKEN holds the token itself; else the first start on a store makes one and prints it once."`
@@ -50,6 +51,9 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	if p.Server != "" && p.given("server") {
 		return usage("name its store with --store", "serve is a node itself")
 	}
+	if c.Demo && c.ReadOnly {
+		return usage("leave one of them out", "--demo saves a detector, and --read-only saves nothing")
+	}
 	if err := c.admissible(); err != nil {
 		return err
 	}
@@ -64,11 +68,23 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	listener, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	about := greeting{URL: c.url(listener.Addr()), Store: node.bucket.String(), insecure: c.Insecure, given: given}
+	if c.Demo {
+		if about.Demo, err = node.demo(ctx, about.URL); err != nil {
+			return err
+		}
+	}
 	var token registry.RootToken
-	if !c.Insecure {
+	if !c.Insecure { // last, for a token that is made is told only here, and only once
 		if token, err = node.registry.RootToken(ctx, given); err != nil {
 			return fmt.Errorf("root token: %w", err)
 		}
+		about.RootToken = token.Made
 	}
 	server, err := node.server(web.Options{
 		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: drain(c.Drain), Python: python.File(),
@@ -76,12 +92,6 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	listener, err := c.listen(ctx)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	about := greeting{URL: c.url(listener.Addr()), Store: node.bucket.String(), RootToken: token.Made, insecure: c.Insecure, given: given}
 	if err := p.greet(about); err != nil {
 		return err
 	}
@@ -180,9 +190,10 @@ func (c serveCommand) url(address net.Addr) string {
 
 // greeting is what a node says of itself when it is ready.
 type greeting struct {
-	URL       string `json:"url"`
-	Store     string `json:"store"`
-	RootToken string `json:"root_token,omitempty"` // only when it was made just now
+	URL       string     `json:"url"`
+	Store     string     `json:"store"`
+	RootToken string     `json:"root_token,omitempty"` // only when it was made just now
+	Demo      *demoModel `json:"demo,omitempty"`
 
 	insecure bool
 	given    string
@@ -204,6 +215,13 @@ func (p *program) greet(g greeting) error {
 		b.WriteString("  token  the one that you gave\n")
 	default:
 		b.WriteString("  token  the one that the first start printed; lost: start with MODELBUCKET_ROOT_TOKEN set to one of your own\n")
+	}
+	if g.Demo != nil {
+		fmt.Fprintf(&b, "  demo   %s; ask it (lower is stranger, below 0 is an anomaly):\n\n", g.Demo.Ref)
+		if !g.insecure {
+			fmt.Fprintf(&b, "export MODELBUCKET_TOKEN=%s\n", orElse(g.RootToken, "…"))
+		}
+		fmt.Fprintf(&b, "%s\n\n", g.Demo.Try)
 	}
 	_, err := fmt.Fprint(p.stdout, b.String())
 	return err

@@ -80,8 +80,8 @@ func (p *program) facts(v *registry.Version) table {
 	return t
 }
 
-// flatten puts the leaves of a JSON document into a map, by their path. Short lists of
-// plain values are leaves too.
+// flatten puts the leaves of a JSON document into a map, by their path. Lists of plain
+// values are leaves too; lists of lists or objects are left to --json.
 func flatten(into map[string]string, path string, document json.RawMessage) {
 	var object map[string]json.RawMessage
 	if json.Unmarshal(document, &object) == nil && object != nil {
@@ -101,8 +101,8 @@ func flatten(into map[string]string, path string, document json.RawMessage) {
 	case json.Unmarshal(document, &list) == nil:
 		plain := make([]string, len(list))
 		for i, item := range list {
-			if _, nested := item.(map[string]any); nested {
-				into[path] = value
+			switch item.(type) {
+			case map[string]any, []any:
 				return
 			}
 			plain[i] = fmt.Sprint(item)

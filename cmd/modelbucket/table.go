@@ -22,7 +22,6 @@ const (
 )
 
 func (p *program) print(t table) error {
-	out := bufio.NewWriter(p.stdout)
 	columns, isTerminal := terminal(p.stdout)
 	lines := [][]string{t.header}
 	for _, row := range t.rows {
@@ -32,17 +31,36 @@ func (p *program) print(t table) error {
 		}
 		lines = append(lines, cells)
 	}
-	if !isTerminal {
-		for _, line := range lines {
-			out.WriteString(strings.Join(line, "\t") + "\n")
-		}
-		return out.Flush()
+	var widths []int
+	if isTerminal {
+		widths = fit(lines, columns)
 	}
-	widths := fit(lines, columns)
+	out := bufio.NewWriter(p.stdout)
 	for _, line := range lines {
-		out.WriteString(layOut(line, widths) + "\n")
+		writeRow(out, line, widths)
 	}
 	return out.Flush()
+}
+
+// row prints one row of a table whose rows come one by one, with these widths on a
+// terminal.
+func (p *program) row(cells []string, widths []int) error {
+	if _, isTerminal := terminal(p.stdout); !isTerminal {
+		widths = nil
+	}
+	out := bufio.NewWriter(p.stdout)
+	writeRow(out, cells, widths)
+	return out.Flush()
+}
+
+// writeRow writes cells one below the other's, or, without widths, between tabs. An
+// error stays with out.
+func writeRow(out *bufio.Writer, cells []string, widths []int) {
+	if widths == nil {
+		out.WriteString(strings.Join(cells, "\t") + "\n")
+		return
+	}
+	out.WriteString(layOut(cells, widths) + "\n")
 }
 
 // fit chooses the width of each column so that a line has no more than columns

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,13 +28,24 @@ func text[T ~string](s *T) string {
 }
 
 // joined is a list of names in order.
-func joined[T ~string](names []T) string {
+func joined[T ~string](names []T) string { return joinedInOrder(slices.Sorted(slices.Values(names))) }
+
+// joinedInOrder is a list of names as it stands.
+func joinedInOrder[T ~string](names []T) string {
 	all := make([]string, len(names))
 	for i, name := range names {
 		all[i] = string(name)
 	}
-	slices.Sort(all)
 	return strings.Join(all, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // whenever is an optional time.
