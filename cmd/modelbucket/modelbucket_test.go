@@ -13,7 +13,7 @@ import (
 // The scripts below testdata run the program as a user would: they are its transcripts.
 // UPDATE_SCRIPTS=1 writes what it prints into their cmp lines; read the diff then.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"modelbucket": main})
+	testscript.Main(m, map[string]func(){"modelbucket": main, "hop": hopMain})
 }
 
 func TestScripts(t *testing.T) {
