@@ -45,50 +45,35 @@ func (d *Describer) Watch(name registry.FileName, body io.Reader) io.Reader {
 		return body // combine will have none of them already
 	}
 	l := &look{part: part{name: name}}
-	d.looks = append(d.looks, l)
-	w := &watched{body: body}
-	w.add(d, func(r io.Reader) {
-		if l.pipeline, l.err = sklearn.Read(r, maxArtifact); l.err == nil {
+	from, to := io.Pipe()
+	d.looks, d.pipes = append(d.looks, l), append(d.pipes, to)
+	d.wait.Go(func() {
+		if l.pipeline, l.said, l.err = sklearn.Examine(from, maxArtifact); l.err == nil {
 			d.held.Add(1)
 		}
+		from.CloseWithError(errSeen)
 	})
-	w.add(d, func(r io.Reader) {
-		l.said, _ = sklearn.Inspect(r, maxArtifact) // what is known all the same
-	})
-	return w
-}
-
-// watched is a body with looks at it.
-type watched struct {
-	body  io.Reader
-	looks []*io.PipeWriter
+	return &watched{body: body, look: to}
 }
 
 var errSeen = errors.New("seen enough")
 
-// add begins a look, which the Describer will end and wait for.
-func (w *watched) add(d *Describer, look func(io.Reader)) {
-	from, to := io.Pipe()
-	w.looks = append(w.looks, to)
-	d.pipes = append(d.pipes, to)
-	d.wait.Go(func() {
-		look(from)
-		from.CloseWithError(errSeen)
-	})
+// watched is a body with a look at it, until that has seen enough.
+type watched struct {
+	body io.Reader
+	look *io.PipeWriter
+	gone bool
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.body.Read(p)
-	w.looks = slices.DeleteFunc(w.looks, func(look *io.PipeWriter) bool {
-		var gone error
-		if n > 0 {
-			_, gone = look.Write(p[:n])
-		}
-		if err != nil {
-			look.CloseWithError(err) // so that the look ends while other files pass
-		}
-		return gone != nil
-	})
+	if n > 0 && !w.gone {
+		_, gone := w.look.Write(p[:n])
+		w.gone = gone != nil
+	}
+	if err != nil {
+		w.look.CloseWithError(err) // so that the look ends while other files pass
+	}
 	return n, err
 }
 

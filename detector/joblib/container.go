@@ -32,8 +32,8 @@ func container(head []byte) string {
 
 // unpack reads all of r and takes off the one layer of compression that there may be.
 // Nothing may follow it: readers that stop there and readers that go on would see
-// different files.
-func unpack(r io.Reader, limit int64) ([]byte, error) {
+// different files. It gives up as soon as refuses has an error for what was unpacked so far.
+func unpack(r io.Reader, limit int64, refuses func(beginning []byte) error) ([]byte, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(6)
 	if err != nil && err != io.EOF {
@@ -41,7 +41,7 @@ func unpack(r io.Reader, limit int64) ([]byte, error) {
 	}
 	switch name := container(head); name {
 	case "":
-		return readAll(in, limit)
+		return readAll(in, limit, refuses)
 	case "zlib":
 	default:
 		return nil, fmt.Errorf("%w: it is packed by %s; dump it with compress=3", ErrUnsupported, name)
@@ -52,11 +52,11 @@ func unpack(r io.Reader, limit int64) ([]byte, error) {
 		return nil, source.blame(err)
 	}
 	// To the end, where the checksum is looked at.
-	data, err := readAll(z, limit)
-	if errors.Is(err, ErrTooLarge) {
-		return nil, err
-	}
+	data, err := readAll(z, limit, refuses)
 	if err != nil {
+		if _, refused := errors.AsType[*refusal](err); refused || errors.Is(err, ErrTooLarge) {
+			return nil, err
+		}
 		return nil, source.blame(err)
 	}
 	if _, err := in.ReadByte(); err == nil {
@@ -67,20 +67,40 @@ func unpack(r io.Reader, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// refusal is an error of what was unpacked, not of the unpacking.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// firstLook is how much is read before refuses is asked for the first time, in bytes; it
+// is asked again whenever there is four times as much.
+const firstLook = 64 << 10
+
 // readAll allocates as the bytes come.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit))
-	if err != nil {
-		return nil, err
-	}
-	var more [1]byte
-	switch _, err := io.ReadFull(r, more[:]); err {
-	case io.EOF:
-		return data, nil
-	case nil:
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
-	default:
-		return nil, err
+func readAll(r io.Reader, limit int64, refuses func([]byte) error) ([]byte, error) {
+	var data bytes.Buffer
+	for size := int64(firstLook); ; size *= 4 {
+		size = min(size, limit)
+		_, err := io.CopyN(&data, r, size-int64(data.Len()))
+		if err == io.EOF {
+			return data.Bytes(), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var more [1]byte
+		switch _, err := io.ReadFull(r, more[:]); {
+		case err == io.EOF:
+			return data.Bytes(), nil
+		case err != nil:
+			return nil, err
+		case size == limit:
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		}
+		if err := refuses(data.Bytes()); err != nil {
+			return nil, &refusal{err}
+		}
+		data.WriteByte(more[0])
 	}
 }
 

@@ -3,6 +3,7 @@ package joblib
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -21,10 +22,11 @@ const (
 )
 
 // Read reads a joblib file, plain or zlib. limit bounds the bytes of the file and those
-// that it unpacks to, which are all held in memory. The result is what was dumped: one
-// value as described above.
+// that it unpacks to, which are all held in memory. A file that is refused is not read
+// much farther than it takes to see that. The result is what was dumped: one value as
+// described above.
 func Read(r io.Reader, limit int64) (any, error) {
-	data, err := unpack(r, limit)
+	data, err := unpack(r, limit, refuses)
 	if err != nil {
 		return nil, fmt.Errorf("read joblib: %w", err)
 	}
@@ -39,11 +41,28 @@ func Read(r io.Reader, limit int64) (any, error) {
 	return v, nil
 }
 
+// errBeginning: what was wanted lies behind the beginning of the file that is at hand.
+var errBeginning = errors.New("only the beginning of a file")
+
+// refuses tells why a file with this beginning is refused whatever follows, if it is.
+func refuses(beginning []byte) error {
+	m := &machine{data: beginning, file: &file{work: maxWork, beginning: true}}
+	_, err := m.run()
+	if errors.Is(err, errBeginning) {
+		return nil
+	}
+	if err == nil {
+		err = m.malformed("bytes after its end")
+	}
+	return err
+}
+
 // file is what a pickle shares with those nested in it.
 type file struct {
-	work    int
-	root    Global // the class of the outermost instance
-	globals int    // how many were named
+	beginning bool // more of it follows behind the data
+	work      int
+	root      Global // the class of the outermost instance
+	globals   int    // how many were named
 }
 
 // machine runs one pickle.
@@ -91,7 +110,13 @@ func (m *machine) take(n uint64) ([]byte, error) {
 		end = m.frameEnd
 	}
 	if n > uint64(end-m.pos) {
+		if m.beginning && !m.inFrame {
+			return nil, errBeginning
+		}
 		return nil, m.malformed("it ends early: %d bytes wanted, %d left", n, end-m.pos)
+	}
+	if n > uint64(len(m.data)-m.pos) { // within a frame that reaches behind the beginning
+		return nil, errBeginning
 	}
 	b := m.data[m.pos : m.pos+int(n) : m.pos+int(n)]
 	m.pos += int(n)
@@ -129,9 +154,12 @@ func (m *machine) text(b []byte) (string, error) {
 func (m *machine) line() (string, error) {
 	rest := m.data[m.pos:]
 	if m.inFrame {
-		rest = m.data[m.pos:m.frameEnd]
+		rest = m.data[m.pos:min(m.frameEnd, len(m.data))]
 	}
 	n := bytes.IndexByte(rest[:min(len(rest), maxLine)], '\n')
+	if n < 0 && m.beginning && len(rest) < maxLine {
+		return "", errBeginning
+	}
 	if n < 0 {
 		return "", m.malformed("a name without end")
 	}

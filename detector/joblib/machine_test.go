@@ -174,6 +174,9 @@ func TestReadStopsAtTheLimit(t *testing.T) {
 	var bomb bytes.Buffer
 	z := zlib.NewWriter(&bomb)
 	zeros := make([]byte, 1<<20)
+	if _, err := io.WriteString(z, manyBytes); err != nil {
+		t.Fatal(err)
+	}
 	for range 200 {
 		if _, err := z.Write(zeros); err != nil {
 			t.Fatal(err)
@@ -184,7 +187,7 @@ func TestReadStopsAtTheLimit(t *testing.T) {
 	}
 	for name, r := range map[string]io.Reader{
 		"a bomb":             bytes.NewReader(bomb.Bytes()),
-		"a file without end": endless{},
+		"a file without end": io.MultiReader(strings.NewReader(manyBytes), endless{}),
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -204,6 +207,60 @@ func TestReadStopsAtTheLimit(t *testing.T) {
 	}
 	if _, err := joblib.Read(bytes.NewReader(exact), int64(len(plain)+7)); !errors.Is(err, joblib.ErrTooLarge) {
 		t.Errorf("one byte above the limit: %v, want ErrTooLarge", err)
+	}
+}
+
+// manyBytes begins a pickle of 2^30 bytes.
+const manyBytes = proto + "\x8e\x00\x00\x00\x40\x00\x00\x00\x00"
+
+// A file that is refused for how it begins is not read to its end.
+func TestReadGivesUpEarly(t *testing.T) {
+	other := proto + "csklearn.ensemble._forest\nRandomForestClassifier\n)\x81" + manyBytes[2:]
+	for name, test := range map[string]struct {
+		beginning string
+		want      error
+	}{
+		"no pickle":         {"", joblib.ErrUnsupported},
+		"another class":     {other, joblib.ErrUnsupported},
+		"a broken pickle":   {proto + "N0000", joblib.ErrMalformed},
+		"an ended pickle":   {proto + "N.", joblib.ErrMalformed},
+		"unknown container": {"BZ", joblib.ErrUnsupported},
+	} {
+		r := &counted{Reader: io.MultiReader(strings.NewReader(test.beginning), endless{})}
+		_, err := joblib.Read(r, 1<<30)
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+		if r.n > 1<<20 {
+			t.Errorf("%s: %d bytes were read", name, r.n)
+		}
+	}
+}
+
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// What is read step by step is what is read at once, wherever a step ends.
+func TestReadInSteps(t *testing.T) {
+	long := strings.Repeat("text", 50_000)
+	values := &joblib.List{}
+	for i := range 50_000 {
+		values.Items = append(values.Items, int64(i), long[:i%300])
+	}
+	got, err := joblib.Read(bytes.NewReader(dumped(t, values)), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(any(values), got, compared); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -2,6 +2,7 @@ package joblib
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"math/big"
 	"slices"
@@ -9,11 +10,16 @@ import (
 
 // run executes a pickle up to its STOP.
 func (m *machine) run() (any, error) {
-	if n := len(m.data); n > 2 && (m.data[0] == 'c' || m.data[0] == '(') && m.data[n-1] == '.' {
+	if n := len(m.data); n > 2 && !m.beginning && (m.data[0] == 'c' || m.data[0] == '(') && m.data[n-1] == '.' {
 		return nil, m.unsupported("a pickle of protocol 0 or 1; dump it with a newer one")
 	}
 	b, err := m.take(2)
-	if err != nil || b[0] != 0x80 {
+	switch {
+	case errors.Is(err, errBeginning):
+		return nil, err
+	case err == nil && m.beginning && (b[0] == 'c' || b[0] == '('):
+		return nil, errBeginning // perhaps of protocol 0 or 1: its end tells
+	case err != nil || b[0] != 0x80:
 		return nil, m.malformed("it does not begin as a pickle does")
 	}
 	if b[1] < 2 || b[1] > 5 {
@@ -86,8 +92,8 @@ func (m *machine) frame() error {
 	if err != nil {
 		return err
 	}
-	if size == 0 || size > uint64(len(m.data)-m.pos) {
-		return m.malformed("a frame of %d bytes, %d left", size, len(m.data)-m.pos)
+	if left := len(m.data) - m.pos; size == 0 || size > uint64(left) && !m.beginning || size > math.MaxInt32 {
+		return m.malformed("a frame of %d bytes, %d left", size, left)
 	}
 	m.inFrame, m.frameEnd = true, m.pos+int(size)
 	return nil

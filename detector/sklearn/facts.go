@@ -26,6 +26,26 @@ type Facts struct {
 // does not read it knows the name at least: then the facts come with an error.
 func Inspect(r io.Reader, limit int64) (Facts, error) {
 	root, err := joblib.Read(r, limit)
+	return factsOf(root, err)
+}
+
+// Examine is Inspect and Read in one reading. The error says why there is no detector;
+// the facts come all the same, as far as there are any.
+func Examine(r io.Reader, limit int64) (*Pipeline, Facts, error) {
+	root, err := joblib.Read(r, limit)
+	f, inspectErr := factsOf(root, err)
+	if err != nil {
+		return nil, f, inspectErr
+	}
+	p, err := pipelineOf(root)
+	if err != nil {
+		return nil, f, fmt.Errorf("read detector: %w", err)
+	}
+	return p, f, nil
+}
+
+// factsOf looks at what was read, or at why nothing was.
+func factsOf(root any, err error) (Facts, error) {
 	if err != nil {
 		var f Facts
 		if g, ok := errors.AsType[*joblib.GlobalError](err); ok {
