@@ -3,16 +3,21 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"modelbucket/blob"
+	"modelbucket/blob/blobtest"
 	"modelbucket/registry"
 	"modelbucket/web"
 )
@@ -236,9 +241,9 @@ func TestTroubleOfTheStore(t *testing.T) {
 		{errors.New("surprise"), 500, "internal", ""},
 	} {
 		err := fmt.Errorf("get %s: %w", secret, row.err)
-		n.bucket.fail.Store(&err)
+		n.breakStore(err)
 		answer := n.do("POST", fraud+"/versions", strings.NewReader("second"))
-		n.bucket.fail.Store(nil)
+		n.breakStore(nil)
 		p := answer.problem(t)
 		if answer.StatusCode != row.status || p.Code != row.code || !strings.Contains(p.Detail, row.says) {
 			t.Errorf("%v: status %d %s: %s", row.err, answer.StatusCode, p.Code, p.Detail)
@@ -256,12 +261,59 @@ func TestTroubleOfTheStore(t *testing.T) {
 	n.get(fraud+"/versions/2").must(t, 404, nil)
 }
 
-// A commit whose fate is unknown is answered with the key that settles it.
-func TestOutcomeUnknownNamesTheKey(t *testing.T) {
-	err := fmt.Errorf("publish: %w", &registry.OutcomeUnknown{Key: "retry-7-x", Err: blob.ErrUnavailable})
-	p := web.ProblemOf(err)
-	if p.Code != "outcome_unknown" || p.Status != 503 || p.IdempotencyKey != "retry-7-x" || !strings.Contains(p.Hint, "Idempotency-Key: retry-7-x") {
-		t.Errorf("problem is %+v", p)
+// A commit whose fate is unknown is answered with the key that settles it: repeated with
+// it, the request makes one version, whether or not the first one had.
+func TestOutcomeUnknown(t *testing.T) {
+	for name, fault := range map[string]blobtest.Fault{"it was made": blobtest.Lost, "it was not": blobtest.Before} {
+		for _, key := range []string{"", "my-own-key"} {
+			t.Run(name+" "+key, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					bucket := blobtest.NewFaulty(blob.NewMemory(), 1)
+					r, err := registry.Open(t.Context(), bucket, registry.Options{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					s, err := web.New(web.Options{Registry: r, Insecure: true})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer s.Close()
+					publish := func(key string) *httptest.ResponseRecorder {
+						request := httptest.NewRequest("POST", "http://localhost"+fraud+"/versions", strings.NewReader("content"))
+						if key != "" {
+							request.Header.Set("Idempotency-Key", key)
+						}
+						w := httptest.NewRecorder()
+						s.ServeHTTP(w, request)
+						return w
+					}
+					records := regexp.MustCompile(`/_versions/[0-9]+/[0-9]+-1\.json$`)
+					bucket.SetRules(
+						blobtest.Rule{Fault: fault, Operation: blobtest.Put, Key: records},
+						blobtest.Rule{Fault: blobtest.Before, Operation: blobtest.Get, Key: records},
+					)
+					first := publish(key)
+					var p web.Problem
+					if err := json.Unmarshal(first.Body.Bytes(), &p); err != nil || first.Code != 503 || p.Code != "outcome_unknown" {
+						t.Fatalf("status %d: %s", first.Code, first.Body)
+					}
+					if p.IdempotencyKey == "" || key != "" && p.IdempotencyKey != key || !strings.Contains(p.Hint, "Idempotency-Key: "+p.IdempotencyKey) || first.Header().Get("Retry-After") == "" {
+						t.Errorf("the answer does not say how to go on: %s", first.Body)
+					}
+					bucket.SetRules()
+					for range 2 {
+						again := publish(p.IdempotencyKey)
+						var v registry.Version
+						if err := json.Unmarshal(again.Body.Bytes(), &v); err != nil || again.Code != 201 || v.Version != 1 {
+							t.Errorf("repeated: status %d: %s", again.Code, again.Body)
+						}
+					}
+					if err := r.Close(context.Background()); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
 	}
 }
 

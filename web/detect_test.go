@@ -319,7 +319,7 @@ func TestScoringWithoutTheStore(t *testing.T) {
 	one := `[{"packet_count":12}]`
 	n.json("POST", fraud+"/detect", one).must(t, 200, nil)
 	err := fmt.Errorf("list: %w", blob.ErrUnavailable)
-	n.bucket.fail.Store(&err)
+	n.breakStore(err)
 	n.json("POST", fraud+"/detect", one).must(t, 200, nil)
 	if answer := n.get("/readyz"); answer.StatusCode != 200 || string(answer.body) != "ready\n" {
 		t.Errorf("readyz: %d %q", answer.StatusCode, answer.body)

@@ -66,6 +66,10 @@ func (x *exchange) endDeadlines() {
 	x.control.SetReadDeadline(time.Now().Add(lingerTime))
 }
 
+// statusGone stands in the log and the metrics where the caller went away before the
+// answer began.
+const statusGone = 499
+
 var requestID = regexp.MustCompile(`^[A-Za-z0-9-]{8,64}$`)
 
 // newExchange begins the answer to r. The caller's request id is taken over where it
@@ -102,17 +106,17 @@ func newID() string {
 // log writes the access line. What came from outside is quoted, and no token, path,
 // body or feature is in it.
 func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
-	level, status := slog.LevelInfo, x.status
+	level := slog.LevelInfo
 	switch {
-	case r.Context().Err() != nil && (status == 0 || aborted):
-		level, status = slog.LevelDebug, 499 // the caller went away
-	case aborted, status >= 500:
+	case x.status == statusGone:
+		level = slog.LevelDebug
+	case aborted, x.status >= 500:
 		level = slog.LevelError
 	case x.route == "/healthz" || x.route == "/readyz":
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("method", printable(r.Method)), slog.String("route", x.route), slog.Int("status", status),
+		slog.String("method", printable(r.Method)), slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Int64("bytes", x.bytes), slog.Duration("duration", time.Since(x.began)), slog.String("request", x.id),
 	}
 	if x.tenant != "" {

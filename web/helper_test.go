@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"modelbucket/blob"
+	"modelbucket/blob/blobtest"
 	"modelbucket/registry"
 	"modelbucket/web"
 )
@@ -26,7 +26,8 @@ type node struct {
 	t      *testing.T
 	url    string
 	addr   string
-	bucket *countingBucket
+	bucket *blobtest.Faulty
+	memory *blob.Memory // below it
 	log    *lockedBuffer
 	server *web.Server
 	stop   context.CancelFunc
@@ -36,7 +37,8 @@ type node struct {
 // serve starts a node; change may alter its options.
 func serve(t *testing.T, change func(*web.Options)) *node {
 	t.Helper()
-	n := &node{t: t, bucket: &countingBucket{Bucket: blob.NewMemory()}, log: &lockedBuffer{}}
+	n := &node{t: t, memory: blob.NewMemory(), log: &lockedBuffer{}}
+	n.bucket = blobtest.NewFaulty(n.memory, 1)
 	r, err := registry.Open(t.Context(), n.bucket, registry.Options{MaxUpload: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -160,56 +162,6 @@ func (n *node) publish(model, query, content string) registry.Version {
 	return v
 }
 
-// countingBucket counts calls of a store.
-type countingBucket struct {
-	blob.Bucket
-	calls atomic.Int64
-	fail  atomic.Pointer[error] // returned by every call, where it is set
-}
-
-func (b *countingBucket) begin() error {
-	b.calls.Add(1)
-	if err := b.fail.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-func (b *countingBucket) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
-	if err := b.begin(); err != nil {
-		return nil, blob.Object{}, err
-	}
-	return b.Bucket.Get(ctx, key, r)
-}
-
-func (b *countingBucket) Stat(ctx context.Context, key string) (blob.Object, error) {
-	if err := b.begin(); err != nil {
-		return blob.Object{}, err
-	}
-	return b.Bucket.Stat(ctx, key)
-}
-
-func (b *countingBucket) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
-	if err := b.begin(); err != nil {
-		return blob.Page{}, err
-	}
-	return b.Bucket.List(ctx, o)
-}
-
-func (b *countingBucket) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (blob.Object, error) {
-	if err := b.begin(); err != nil {
-		return blob.Object{}, err
-	}
-	return b.Bucket.Put(ctx, key, body, o)
-}
-
-func (b *countingBucket) Delete(ctx context.Context, key string) error {
-	if err := b.begin(); err != nil {
-		return err
-	}
-	return b.Bucket.Delete(ctx, key)
-}
-
 // lockedBuffer is a log that a test reads while the server writes.
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -228,10 +180,10 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// quiet is a server without a listener, over an empty store that b counts.
-func quiet(t testing.TB, b *countingBucket) *web.Server {
+// quiet is a server without a listener, over an empty store that counts its calls.
+func quiet(t testing.TB) (*web.Server, *blobtest.Faulty) {
 	t.Helper()
-	b.Bucket = blob.NewMemory()
+	b := blobtest.NewFaulty(blob.NewMemory(), 1)
 	r, err := registry.Open(context.Background(), b, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +196,17 @@ func quiet(t testing.TB, b *countingBucket) *web.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	t.Cleanup(s.Close)
+	return s, b
+}
+
+// breakStore makes each call of the store fail with err; nil mends it.
+func (n *node) breakStore(err error) {
+	if err == nil {
+		n.bucket.SetRules()
+		return
+	}
+	n.bucket.SetRules(blobtest.Rule{Fault: blobtest.Before, Err: err})
 }
 
 // dial opens a connection to the node that ends after a while.
@@ -268,7 +230,7 @@ func (n *node) upload(size int) {
 func (n *node) corrupt(name string, at int) {
 	n.t.Helper()
 	ctx := context.Background()
-	page, err := n.bucket.Bucket.List(ctx, blob.ListOptions{})
+	page, err := n.memory.List(ctx, blob.ListOptions{})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -276,7 +238,7 @@ func (n *node) corrupt(name string, at int) {
 		if !strings.HasSuffix(o.Key, "/"+name) {
 			continue
 		}
-		body, _, err := n.bucket.Bucket.Get(ctx, o.Key, blob.Range{})
+		body, _, err := n.memory.Get(ctx, o.Key, blob.Range{})
 		if err != nil {
 			n.t.Fatal(err)
 		}
@@ -285,7 +247,7 @@ func (n *node) corrupt(name string, at int) {
 			n.t.Fatal(err)
 		}
 		data[at] ^= 1
-		if _, err := n.bucket.Bucket.Put(ctx, o.Key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))}); err != nil {
+		if _, err := n.memory.Put(ctx, o.Key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))}); err != nil {
 			n.t.Fatal(err)
 		}
 		return

@@ -30,7 +30,7 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "modelbucket_requests_total", Help: "Requests answered, by route and status; status 0 is an answer that was broken off before it began.",
+			Name: "modelbucket_requests_total", Help: "Requests answered, by route and status; 499 is a caller who went away before the answer.",
 		}, []string{"method", "route", "status"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "modelbucket_request_duration_seconds", Help: "Time from a request's header to the end of its answer.",

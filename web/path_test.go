@@ -82,13 +82,13 @@ func TestHostilePaths(t *testing.T) {
 					}
 					target = strings.ReplaceAll(target, "{"+other+"}", value)
 				}
-				before := n.bucket.calls.Load()
+				before := n.bucket.Calls()
 				status, body := n.request(route.Method, target)
 				tried++
 				if status != 400 && status != 404 || strings.Contains(body, `_not_found"`) && !strings.Contains(body, `"not_found"`) {
 					t.Errorf("%s %s: status %d, want 400 or 404: %s", route.Method, target, status, body)
 				}
-				if calls := n.bucket.calls.Load() - before; calls != 0 {
+				if calls := n.bucket.Calls() - before; calls != 0 {
 					t.Errorf("%s %s: %d calls of the store, want none", route.Method, target, calls)
 				}
 			}
@@ -164,7 +164,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 			}
 		}
 	}
-	if calls := n.bucket.calls.Load(); calls > 4 { // of opening the registry
+	if calls := n.bucket.Calls(); calls > 4 { // of opening the registry
 		t.Errorf("%d calls of the store", calls)
 	}
 }
@@ -181,18 +181,17 @@ func FuzzPath(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		n := &countingBucket{}
-		s := quiet(t, n)
+		s, bucket := quiet(t)
 		r := httptest.NewRequest("GET", "/", nil)
 		r.URL = u
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()
-		before := n.calls.Load()
+		before := bucket.Calls()
 		s.ServeHTTP(w, r)
 		if w.Code >= 500 {
 			t.Errorf("%q: status %d: %s", path, w.Code, w.Body)
 		}
-		if n.calls.Load() == before {
+		if bucket.Calls() == before {
 			return
 		}
 		for segment := range strings.SplitSeq(r.URL.Path, "/") {

@@ -2,16 +2,12 @@ package web
 
 import (
 	"bufio"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/url"
 	"strconv"
-	"strings"
 
 	"modelbucket/detector"
 	"modelbucket/registry"
@@ -294,64 +290,10 @@ func (p *publication) commit(c *call) error {
 	return p.server.created(c, v)
 }
 
-// declaredDigest is the SHA-256 that the sender declared, in hex: in a Repr-Digest
-// header (RFC 9530), or as hex, or in both alike; "" where he declared none.
-func declaredDigest(header, hexed string) (string, error) {
-	if hexed != "" {
-		if raw, err := hex.DecodeString(hexed); err != nil || len(raw) != 32 {
-			return "", problemf(codeBadRequest, "the declared SHA-256 is %s; it has 64 hex digits", shown(hexed))
-		}
-		hexed = strings.ToLower(hexed)
-	}
-	for field := range strings.SplitSeq(header, ",") {
-		value, ok := strings.CutPrefix(strings.TrimSpace(field), "sha-256=:")
-		if !ok {
-			continue // another algorithm
-		}
-		raw, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(value, ":"))
-		if err != nil || len(raw) != 32 {
-			return "", problemf(codeBadRequest, "Repr-Digest cannot be read").hint("it looks like sha-256=:<the 32 bytes in base64>:")
-		}
-		sum := hex.EncodeToString(raw)
-		if hexed != "" && hexed != sum {
-			return "", problemf(codeBadRequest, "two different SHA-256 are declared: %s and %s", hexed, sum)
-		}
-		hexed = sum
-	}
-	return hexed, nil
-}
-
 // mayAlias admits a caller who also wants to set aliases.
 func (c *call) mayAlias(tenant registry.Tenant, aliases []registry.Alias) error {
 	if len(aliases) == 0 {
 		return nil
 	}
 	return authorise(c.who, AliasWrite, tenant)
-}
-
-func versionPath(v *registry.Version) string {
-	u := url.URL{Path: "/v1/tenants/" + string(v.Tenant) + "/models/" + string(v.Model) + "/versions/" + v.Version.String()}
-	return u.EscapedPath()
-}
-
-var errKeyForm = errors.New("an Idempotency-Key has 1 to 256 printable ASCII characters")
-
-// idempotencyKey is the request's own key, or "".
-func (c *call) idempotencyKey() (string, error) {
-	keys := c.r.Header.Values("Idempotency-Key")
-	switch {
-	case len(keys) == 0:
-		return "", nil
-	case len(keys) > 1:
-		return "", problemf(codeBadRequest, "there are %d Idempotency-Key headers", len(keys)).hint("send one")
-	}
-	if n := len(keys[0]); n == 0 || n > 256 {
-		return "", problemf(codeBadRequest, "the Idempotency-Key has %d characters", n).hint("%v; a UUID is a good one", errKeyForm)
-	}
-	for _, b := range []byte(keys[0]) {
-		if b < 0x20 || b > 0x7e {
-			return "", problemf(codeBadRequest, "the Idempotency-Key has the byte %s", strconv.QuoteToASCII(string(b))).hint("%v; a UUID is a good one", errKeyForm)
-		}
-	}
-	return keys[0], nil
 }

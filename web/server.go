@@ -194,17 +194,16 @@ func (s *Server) route(x *exchange, r *http.Request) error {
 }
 
 // fail answers with the problem that err is; or breaks the connection where part of
-// another answer was sent.
+// another answer was sent, or nobody is there any more.
 func (s *Server) fail(x *exchange, r *http.Request, err error) {
 	x.err = err
+	if x.status == 0 && r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		x.status = statusGone
+	}
 	if x.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	p := ProblemOf(err)
-	if p.Code == codeUnavailable && r.Context().Err() != nil {
-		x.control.SetWriteDeadline(time.Now()) // who asked is gone
-	}
-	p.write(x, r)
+	ProblemOf(err).write(x, r)
 }
 
 // Serve answers requests on a listener until ctx is over, and then ends in order: it

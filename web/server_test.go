@@ -294,13 +294,52 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	})
 }
 
+// A stream that would go on for ever ends with the node, and says so.
+func TestStopEndsStreams(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, p *pipes, stop func(), ended <-chan error) {
+		training := "packet_count\n" + strings.Repeat("1\n2\n3\n", 20)
+		text := fmt.Sprintf("POST %s/train HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/csv\r\nContent-Length: %d\r\n\r\n%s", fraud, len(training), training)
+		if answer, body := p.ask(t, text); answer.StatusCode != 201 {
+			t.Fatal(body)
+		}
+		conn, err := p.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		event := "{\"packet_count\":2}\n"
+		fmt.Fprintf(conn, "POST %s/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", fraud, len(event), event)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || answer.StatusCode != 200 {
+			t.Fatalf("%v, %v", answer, err)
+		}
+		lines := bufio.NewReader(answer.Body)
+		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, `{"index":0,`) {
+			t.Fatalf("%s, %v", line, err)
+		}
+		time.Sleep(time.Hour) // it may stand still as long as it likes
+		began := time.Now()
+		stop()
+		rest, err := io.ReadAll(lines)
+		if err != io.ErrUnexpectedEOF || !strings.Contains(string(rest), `"code":"unavailable"`) || !strings.Contains(string(rest), "stopping") {
+			t.Errorf("the stream ended with %q, %v", rest, err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestReadyzAsksTheStoreSeldom(t *testing.T) {
 	n := serve(t, nil)
-	before := n.bucket.calls.Load()
+	before := n.bucket.Calls()
 	for range 50 {
 		n.get("/readyz").must(t, 200, nil)
 	}
-	if calls := n.bucket.calls.Load() - before; calls > 2 {
+	if calls := n.bucket.Calls() - before; calls > 2 {
 		t.Errorf("%d calls of the store for 50 questions", calls)
 	}
 }
@@ -308,7 +347,7 @@ func TestReadyzAsksTheStoreSeldom(t *testing.T) {
 func TestReadyzWhileTheStoreIsAway(t *testing.T) {
 	n := serve(t, nil)
 	err := fmt.Errorf("list: %w", blob.ErrUnavailable)
-	n.bucket.fail.Store(&err)
+	n.breakStore(err)
 	answer := n.get("/readyz")
 	if answer.StatusCode != 503 || string(answer.body) != "unavailable\n" || answer.Header.Get("Retry-After") == "" {
 		t.Errorf("readyz: %d %q", answer.StatusCode, answer.body)

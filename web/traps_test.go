@@ -41,7 +41,7 @@ func TestChunkedUpload(t *testing.T) {
 // byte of it leaves the caller.
 func TestRefusedBeforeTheBody(t *testing.T) {
 	n := serve(t, nil)
-	calls := n.bucket.calls.Load()
+	calls := n.bucket.Calls()
 	for _, row := range []struct {
 		name, path, headers string
 		status              int
@@ -62,7 +62,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 			t.Errorf("%s: answer %s, want status %d and no 100", row.name, text, row.status)
 		}
 	}
-	if now := n.bucket.calls.Load(); now != calls {
+	if now := n.bucket.Calls(); now != calls {
 		t.Errorf("%d calls of the store", now-calls)
 	}
 }
@@ -70,7 +70,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 // Every route but the public ones wants the token, and refuses without asking the store.
 func TestEveryRouteWantsTheToken(t *testing.T) {
 	n := serve(t, nil)
-	calls := n.bucket.calls.Load()
+	calls := n.bucket.Calls()
 	for _, route := range web.Routes() {
 		if route.Permission == web.Public {
 			continue
@@ -89,7 +89,7 @@ func TestEveryRouteWantsTheToken(t *testing.T) {
 			}
 		}
 	}
-	if now := n.bucket.calls.Load(); now != calls {
+	if now := n.bucket.Calls(); now != calls {
 		t.Errorf("%d calls of the store", now-calls)
 	}
 }

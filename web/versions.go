@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 
 	"modelbucket/registry"
 )
@@ -178,4 +179,9 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 // names tells in a header which version an answer is about.
 func (c *call) names(v *registry.Version) {
 	c.w.Header().Set("Modelbucket-Version", v.Version.String())
+}
+
+func versionPath(v *registry.Version) string {
+	u := url.URL{Path: "/v1/tenants/" + string(v.Tenant) + "/models/" + string(v.Model) + "/versions/" + v.Version.String()}
+	return u.EscapedPath()
 }
