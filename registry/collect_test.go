@@ -375,3 +375,53 @@ func remove(t *testing.T, b blob.Bucket, key string) {
 		t.Fatal(err)
 	}
 }
+
+// skewed is a store whose clock is far from the nodes'.
+type skewed struct {
+	blob.Bucket
+	skew time.Duration
+}
+
+func (s skewed) Stat(ctx context.Context, key string) (blob.Object, error) {
+	o, err := s.Bucket.Stat(ctx, key)
+	o.Modified = o.Modified.Add(s.skew)
+	return o, err
+}
+
+func (s skewed) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
+	page, err := s.Bucket.List(ctx, o)
+	for i := range page.Objects {
+		page.Objects[i].Modified = page.Objects[i].Modified.Add(s.skew)
+	}
+	return page, err
+}
+
+// Nodes whose clocks differ from the store's by days, either way, neither collect what
+// is young nor keep what is old: only the store's clock counts.
+func TestClocksThatDiffer(t *testing.T) {
+	for _, skew := range []time.Duration{-14 * 24 * time.Hour, -14 * time.Hour, 14 * time.Hour, 14 * 24 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bucket := skewed{blob.NewMemory(), skew}
+				r := open(t, bucket)
+				mustPublish(t, r, registry.Publication{}, "x")
+				if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
+					t.Fatal(err)
+				}
+				u := begin(t, r)
+				if report := collect(t, r, registry.CollectOptions{}); report.Condemned+report.Versions != 0 {
+					t.Fatalf("collected what is young: %+v", report)
+				}
+				if v, err := u.Commit(t.Context(), registry.Facts{}); err != nil || v.Version != 2 {
+					t.Fatalf("commit: %v, %v", v, err)
+				}
+				begin(t, r)
+				time.Sleep(8 * 24 * time.Hour)
+				if report := collect(t, r, registry.CollectOptions{}); report.Condemned != 1 || report.Versions != 1 {
+					t.Errorf("did not collect what is old: %+v", report)
+				}
+				wantClean(t, r)
+			})
+		})
+	}
+}
