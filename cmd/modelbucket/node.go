@@ -106,7 +106,7 @@ func (n *node) collectEvery(ctx context.Context, interval time.Duration, readOnl
 // logger writes for people on a terminal, and JSON elsewhere.
 func (p *program) logger(level slog.Level) *slog.Logger {
 	if _, ok := terminal(p.stderr); ok {
-		return slog.New(tint.NewHandler(p.stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: p.env("NO_COLOR") != ""}))
+		return slog.New(tint.NewTextHandler(p.stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: p.env("NO_COLOR") != ""}))
 	}
 	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
 }

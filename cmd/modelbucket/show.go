@@ -75,7 +75,10 @@ func (p *program) facts(v *registry.Version) table {
 	flatten(flat, "detector", v.Detector)
 	flatten(flat, "user", v.UserMetadata)
 	for _, name := range slices.Sorted(maps.Keys(flat)) {
-		add(strings.Replace(name, ".", " ", 1), flat[name])
+		if strings.HasPrefix(name, "detector.training.hyperparameters.") {
+			continue // they are among the parameters
+		}
+		add(strings.Replace(strings.TrimPrefix(name, "detector."), ".", " ", 1), flat[name])
 	}
 	return t
 }

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // What several verbs print in the same way.
@@ -46,14 +45,6 @@ func count(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// whenever is an optional time.
-func (p *program) whenever(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return p.when(*t)
 }
 
 // short is a digest for people: its first and last digits.
