@@ -2,9 +2,29 @@
 // conditions on which the registry stands (create-once and compare-and-swap).
 //
 // Bucket has three drivers (S3, Dir, Memory) and a few decorators with the same
-// interface (Retry, Observe, Prefix). All pass one acceptance suite, blobtest.Run:
+// interface (Retry, Observe, WithPrefix). All pass one acceptance suite, blobtest.Run:
 // what that suite does not check is not promised. Keys are opaque here; who may
-// use which key is the registry's business.
+// use which key is the registry's business. Open makes a Bucket of a store URL.
+//
+// # Stores
+//
+// The suite runs against these on every change (MinIO: in CI):
+//
+//	Memory                                       all of the contract
+//	Dir on a local disk that tells cases apart   all, across processes of one host
+//	versitygw 1.8.0 (posix)                      all; after a user was removed, Stat says that nothing is there
+//	MinIO 2026-02-12 (single drive)              all
+//
+// Amazon S3 promises the same in its documentation: create-once and compare-and-swap
+// with PUT, reads and listings that see all writes before them, bytewise order. It is
+// no part of these tests; Probe looks at it whenever it is opened.
+//
+// Known not to do: Garage (conditions are ignored), versitygw up to 1.7 (two creators
+// may both win), S3 Express One Zone (listings have no order), network file systems
+// under Dir. Probe refuses the first three. What differs between the servers that do is
+// seen to here or left out of the contract: conditions on multipart uploads, copies and
+// deletes, "If-Match: *", an object whose key is the folder of another's, and a missing
+// bucket in Stat (ErrNotFound, as a HEAD has no body that could say more).
 package blob
 
 import (

@@ -1,14 +1,20 @@
 package blob_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"modelbucket/blob"
 )
@@ -164,4 +170,87 @@ func TestDirCutFile(t *testing.T) {
 	if data, err := io.ReadAll(body); !errors.Is(err, blob.ErrUnavailable) {
 		t.Errorf("%d bytes, %v, want %v", len(data), err, blob.ErrUnavailable)
 	}
+}
+
+// Somebody who holds a lock and stands still holds up changes, but no longer than their
+// contexts last, and neither reading nor creating.
+func TestDirLockIsHeld(t *testing.T) {
+	path := t.TempDir()
+	d := openDir(t, path)
+	o := put(t, d, "k", "before")
+	for i := range 256 {
+		f, err := os.OpenFile(fmt.Sprintf("%s/lock/%02x", path, i), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, call := range map[string]func(context.Context) error{
+		"put": func(ctx context.Context) error { return putWith(ctx, d, "k", "after", blob.PutOptions{}) },
+		"swap": func(ctx context.Context) error {
+			return putWith(ctx, d, "k", "after", blob.PutOptions{IfMatch: o.ETag})
+		},
+		"delete": func(ctx context.Context) error { return d.Delete(ctx, "k") },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+	if err := putWith(t.Context(), d, "new", "x", blob.PutOptions{IfAbsent: true}); err != nil {
+		t.Errorf("create: %v", err)
+	}
+	if got, err := get(t, d, "k"); got != "before" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if left := names(t, path+"/tmp"); len(left) > 0 {
+		t.Errorf("tmp holds %q", left)
+	}
+}
+
+func putWith(ctx context.Context, b blob.Bucket, key, data string, o blob.PutOptions) error {
+	o.Size = int64(len(data))
+	_, err := b.Put(ctx, key, strings.NewReader(data), o)
+	return err
+}
+
+// A folder takes the keys that memory takes, and lists them in the same order.
+func FuzzDirKeys(f *testing.F) {
+	for _, keys := range [][2]string{{"a", "a/b"}, {"a=", "a=/b"}, {"a=~", "a=~/b"}, {"a-b/x", "a/x"}, {"..", "a//b"}, {"a\x00", "ü"}} {
+		f.Add(keys[0], keys[1], "a", "a/", true)
+	}
+	f.Fuzz(func(t *testing.T, one, two, prefix, after string, folders bool) {
+		if strings.Count(one+two, "/") > 20 {
+			t.Skip("deep folders only take long")
+		}
+		memory, dir := blob.NewMemory(), openDir(t, t.TempDir())
+		for _, key := range []string{one, two} {
+			inMemory, inDir := putWith(t.Context(), memory, key, key, blob.PutOptions{}), putWith(t.Context(), dir, key, key, blob.PutOptions{})
+			if fmt.Sprint(inMemory) != fmt.Sprint(inDir) {
+				t.Fatalf("%q: %v in memory, %v in a folder", key, inMemory, inDir)
+			}
+			if inMemory == nil {
+				if got, err := get(t, dir, key); err != nil || got != key {
+					t.Fatalf("%q holds %q, %v", key, got, err)
+				}
+			}
+		}
+		o := blob.ListOptions{Prefix: prefix, StartAfter: after, Limit: 1}
+		if folders {
+			o.Delimiter = "/"
+		}
+		for _, limit := range []int{1, 2, 3} {
+			o.Limit = limit
+			want, memoryErr := memory.List(t.Context(), o)
+			got, dirErr := dir.List(t.Context(), o)
+			ignoreTime := cmpopts.IgnoreFields(blob.Object{}, "Modified")
+			if diff := cmp.Diff(want, got, ignoreTime); diff != "" || fmt.Sprint(memoryErr) != fmt.Sprint(dirErr) {
+				t.Fatalf("List %+v: %v in memory, %v in a folder\n%s", o, memoryErr, dirErr, diff)
+			}
+		}
+	})
 }

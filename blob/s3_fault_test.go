@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -270,3 +271,42 @@ func TestS3CommitLater(t *testing.T) {
 		}
 	}
 }
+
+// counting counts what is read through it.
+type counting struct {
+	io.Reader
+	n atomic.Int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// An upload reads no more ahead than three parts, however slow the store is: that is
+// what it holds in memory.
+func TestS3ReadsNoFurtherThanItSends(t *testing.T) {
+	server := blobtest.StartVersityGW(t)
+	store, err := url.Parse(server.NewBucket(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := blobtest.StartProxy(t, server.Endpoint, 1)
+	b := open(t, server.Store(store.Host, proxy.Endpoint))
+	proxy.SetRules(ever(blobtest.Hang, "PUT", nil))
+	for _, size := range []int64{-1, 100 << 30} {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		body := &counting{Reader: endless{}}
+		_, err := b.Put(ctx, "k", body, blob.PutOptions{Size: size})
+		cancel()
+		part := max(8<<20, (size+9999)/10_000)
+		if n := body.n.Load(); !errors.Is(err, context.DeadlineExceeded) || n > 3*part || n < part {
+			t.Errorf("size %d: %v after %d bytes were read, want at most %d", size, err, n, 3*part)
+		}
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
