@@ -29,7 +29,7 @@ func events(n int) []map[string]any {
 	return list
 }
 
-func toJSON(t *testing.T, v any) string {
+func toJSON(t testing.TB, v any) string {
 	t.Helper()
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -39,7 +39,7 @@ func toJSON(t *testing.T, v any) string {
 }
 
 // trained has one detector, acme/fraud:1.
-func trained(t *testing.T) *node {
+func trained(t testing.TB) *node {
 	t.Helper()
 	n := serve(t, nil)
 	body := toJSON(t, map[string]any{"network_data": events(300), "label": "v1.0", "aliases": []string{"champion"}, "parameters": map[string]any{"n_estimators": 50}})
@@ -438,5 +438,20 @@ func TestTrainFormsAndKeys(t *testing.T) {
 	}
 	if score(a.body) != score(b.body) {
 		t.Errorf("scores differ: %s and %s", a.body, b.body)
+	}
+}
+
+// BenchmarkDetect asks over one connection, as a security service would.
+func BenchmarkDetect(b *testing.B) {
+	n := trained(b)
+	for _, count := range []int{1, 1000} {
+		body := toJSON(b, events(1000)[1000-count:])
+		b.Run(fmt.Sprintf("%d", count), func(b *testing.B) {
+			n := &node{t: b, url: n.url}
+			for b.Loop() {
+				n.json("POST", fraud+"/detect", body).must(b, 200, nil)
+			}
+			b.ReportMetric(float64(count)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
 	}
 }

@@ -23,7 +23,7 @@ const token = "root-token-of-the-test"
 
 // node is a server on a real listener over a store in memory.
 type node struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	addr   string
 	bucket *blobtest.Faulty
@@ -35,7 +35,7 @@ type node struct {
 }
 
 // serve starts a node; change may alter its options.
-func serve(t *testing.T, change func(*web.Options)) *node {
+func serve(t testing.TB, change func(*web.Options)) *node {
 	t.Helper()
 	n := &node{t: t, memory: blob.NewMemory(), log: &lockedBuffer{}}
 	n.bucket = blobtest.NewFaulty(n.memory, 1)
@@ -124,7 +124,7 @@ func (n *node) json(method, path, body string, headers ...string) reply {
 }
 
 // must ends the test unless the status is the wanted one, and decodes the answer.
-func (r reply) must(t *testing.T, status int, into any) reply {
+func (r reply) must(t testing.TB, status int, into any) reply {
 	t.Helper()
 	if r.StatusCode != status {
 		t.Fatalf("%s %s: status %d, want %d: %s", r.Request.Method, r.Request.URL.Path, r.StatusCode, status, r.body)
@@ -138,7 +138,7 @@ func (r reply) must(t *testing.T, status int, into any) reply {
 }
 
 // problem is the answer as a problem, which it has to be.
-func (r reply) problem(t *testing.T) web.Problem {
+func (r reply) problem(t testing.TB) web.Problem {
 	t.Helper()
 	if kind := r.Header.Get("Content-Type"); kind != "application/problem+json" {
 		t.Fatalf("%s %s: status %d, content type %q, want a problem: %s", r.Request.Method, r.Request.URL.Path, r.StatusCode, kind, r.body)

@@ -92,7 +92,7 @@ func (s *Server) publishForm(c *call, boundary string) error {
 		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
 	}
 	body := c.body(s.options.MaxUpload + maxJSON)
-	form := multipart.NewReader(body, boundary)
+	form := multipart.NewReader(bufio.NewReaderSize(body, formBuffer), boundary)
 	part, err := nextPart(form, 0)
 	if err != nil {
 		return err
@@ -242,11 +242,19 @@ func (p *publication) part(c *call, part *formPart) error {
 	return p.file(c, name, formReader{part}, size, digest)
 }
 
-// formReader is a part's content; its errors tell what is wrong with the form.
+// formBuffer lies between the connection and mime/multipart, which reads 4 KiB at a time.
+const formBuffer = 256 << 10
+
+// formReader is a part's content, in pieces as large as asked for; its errors tell what
+// is wrong with the form.
 type formReader struct{ from io.Reader }
 
-func (r formReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
+func (r formReader) Read(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.from.Read(p[n:])
+		n += m
+	}
 	if err != nil && err != io.EOF {
 		err = badForm(err)
 	}
