@@ -59,8 +59,8 @@ func (s *Server) authenticate(r *http.Request) (Principal, error) {
 	return rootPrincipal, nil
 }
 
-// authorise admits a principal to a tenant, or answers as if the tenant were not
-// there. It asks no bucket: the answer tells nothing of what exists.
+// authorise lets a principal do what the permission is for, in a tenant. No bucket has
+// been asked yet, so a refusal tells nothing of what exists.
 func authorise(p Principal, permission Permission, tenant registry.Tenant) error {
 	if p.May(permission, tenant) {
 		return nil
@@ -71,7 +71,7 @@ func authorise(p Principal, permission Permission, tenant registry.Tenant) error
 // admitHost refuses a Host that is not ours. A page in a browser whose own name was
 // pointed at this server (DNS rebinding) has to send that name.
 func (s *Server) admitHost(r *http.Request) error {
-	if !s.options.Insecure && len(s.options.Hosts) == 0 {
+	if !s.options.Insecure && len(s.hosts) == 0 {
 		return nil // without the token, which no foreign page has, nothing is answered
 	}
 	host := r.Host
@@ -79,7 +79,7 @@ func (s *Server) admitHost(r *http.Request) error {
 		host = name
 	}
 	host = strings.ToLower(strings.Trim(strings.TrimSuffix(host, "."), "[]"))
-	if host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.options.Hosts, host) {
+	if host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.hosts, host) {
 		return nil
 	}
 	p := problemf(codeForbidden, "this server does not answer to the name %s", shown(host))

@@ -71,8 +71,6 @@ func (b *requestBody) wait(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *requestBody) Close() error { return b.body.Close() }
-
 func tooLarge(limit int64) *Problem {
 	return problemf(codeTooLarge, "the body is larger than the %d bytes that it may have here", limit)
 }

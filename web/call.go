@@ -222,7 +222,7 @@ func (c *call) expectation() (*int64, error) {
 		return new(int64), nil
 	case none != "":
 		return nil, problemf(codeBadRequest, "If-None-Match can only be * in a change")
-	case match == "":
+	case match == "" || match == "*": // who changes what is not there is told so anyway
 		return nil, nil
 	}
 	n, err := tagNumber(match)

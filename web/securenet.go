@@ -79,9 +79,9 @@ type secureTarget struct {
 	Version  *string          `json:"version"`
 }
 
-// target reads tenant_id and version from the query.
-func (c *call) target() (t secureTarget, err error) {
-	q, err := c.query("tenant_id", "version")
+// target reads tenant_id and version from the query, or those of them that are known.
+func (c *call) target(known ...string) (t secureTarget, err error) {
+	q, err := c.query(known...)
 	if err != nil {
 		return t, err
 	}
@@ -116,7 +116,7 @@ func (c *call) aim(t secureTarget, permission Permission) (err error) {
 // secureList lists every version of every model, newest first: of one tenant, or of
 // all that the caller may see.
 func (s *Server) secureList(c *call) error {
-	t, err := c.target()
+	t, err := c.target("tenant_id")
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (s *Server) appendVersions(ctx context.Context, entries []secureEntry, m *r
 }
 
 func (s *Server) secureShow(c *call) error {
-	t, err := c.target()
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (s *Server) secureTrain(c *call) error {
 	if err := c.wantJSON(); err != nil {
 		return err
 	}
-	t, err := c.target()
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func secureTrainingOf(r *detector.Record) secureTraining {
 
 // secureDelete deletes one version: the latest where none is named, and never the model.
 func (s *Server) secureDelete(c *call) error {
-	t, err := c.target()
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Server) secureDelete(c *call) error {
 }
 
 func (s *Server) secureLoad(c *call) error {
-	t, err := c.target()
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (s *Server) secureDetect(c *call) error {
 	if err := c.wantJSON(); err != nil {
 		return err
 	}
-	t, err := c.target()
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Server struct {
 	log      *slog.Logger
 	router   *echo.Echo
 	origins  *http.CrossOriginProtection
+	hosts    []string // in lower case
 	health   health
 
 	pool      *detector.Pool
@@ -100,6 +102,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		options: o, registry: o.Registry, metrics: o.Metrics, log: o.Log,
 		router: echo.New(), origins: http.NewCrossOriginProtection(),
+	}
+	for _, host := range o.Hosts {
+		s.hosts = append(s.hosts, strings.ToLower(host))
 	}
 	s.trainings = make(chan struct{}, runtime.GOMAXPROCS(0))
 	s.answers.New = func() any { return new([]byte) }
@@ -157,7 +162,7 @@ func (s *Server) answer(x *exchange, r *http.Request) (err error) {
 			if recovered == http.ErrAbortHandler {
 				panic(recovered)
 			}
-			s.log.Error("panic", "request", x.id, "value", recovered, "stack", string(debug.Stack()))
+			s.log.Error("panic", "request", x.id, "value", printable(fmt.Sprint(recovered)), "stack", string(debug.Stack()))
 			err = errors.New("panic")
 		}
 	}()

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,11 @@ func TestChunkedUpload(t *testing.T) {
 	if file := n.get(fraud + "/versions/1/files/model.joblib"); string(file.body) != "content" {
 		t.Errorf("stored is %q", file.body)
 	}
+	beyond := io.MultiReader(bytes.NewReader(make([]byte, 8<<20)), strings.NewReader("x"))
+	if p := n.do("POST", fraud+"/versions", beyond).problem(t); p.Code != "too_large" {
+		t.Errorf("beyond the limit: %+v", p)
+	}
+	n.get(fraud+"/versions/2").must(t, 404, nil)
 }
 
 // What is refused is refused before its body is sent: with Expect: 100-continue not a
@@ -109,7 +115,7 @@ func TestForeignHost(t *testing.T) {
 		{true, nil, "LOCALHOST.:80", 200},
 		{true, nil, "evil.example", 421},
 		{true, nil, "127.0.0.1.evil.example", 421},
-		{true, []string{"models.corp"}, "models.corp:443", 200},
+		{true, []string{"Models.corp"}, "models.CORP:443", 200},
 		{false, []string{"models.corp"}, "models.corp", 200},
 		{false, []string{"models.corp"}, "evil.example", 421},
 		{false, nil, "anything.example", 200},
@@ -295,6 +301,7 @@ func TestETags(t *testing.T) {
 	changed := n.json("PATCH", fraud, `{"tags":{"a":"b"}}`, "If-Match", model).must(t, 200, nil)
 	n.json("PATCH", fraud, `{"tags":{"a":null}}`, "If-Match", changed.Header.Get("ETag")).must(t, 200, nil)
 	n.json("PATCH", fraud, `{"tags":{"a":"c"}}`, "If-Match", model).must(t, 412, nil)
+	n.json("PATCH", fraud, `{"tags":{"a":"c"}}`, "If-Match", "*").must(t, 200, nil)
 	n.json("PUT", "/v1/tenants/acme", `{"description":"x"}`, "If-None-Match", "*").must(t, 200, nil)
 	n.json("PUT", "/v1/tenants/acme", `{"description":"y"}`, "If-None-Match", "*").must(t, 412, nil)
 }
