@@ -24,7 +24,7 @@ type testNode struct {
 // startNode starts a node on a free port and returns when it is ready.
 func startNode(folder, name string, env []string, flags ...string) (*testNode, error) {
 	n := &testNode{log: filepath.Join(folder, name+".log")}
-	n.process = exec.Command("bash", append([]string{"-c", `exec modelbucket serve --json --listen=127.0.0.1:0 --drain=0s "$@"`, "serve"}, flags...)...)
+	n.process = exec.Command("bash", append([]string{"-c", `exec modelbucket serve --json --listen=127.0.0.1:0 "$@"`, "serve"}, flags...)...)
 	n.process.Dir, n.process.Env = folder, env
 	log, err := os.Create(n.log)
 	if err != nil {

@@ -29,13 +29,13 @@ type serveCommand struct {
 	BehindTLSProxy bool     `name:"behind-tls-proxy" help:"A proxy in front speaks TLS, so plain HTTP beyond the loopback address is all right."`
 	Host           []string `placeholder:"NAME" help:"Name under which this node may be called; may be repeated. Default: any."`
 
-	ReadOnly     bool          `help:"Change nothing in the store, not even to probe it."`
-	LatestMaxAge time.Duration `default:"1s" help:"How old an answer to latest or an alias may be when events are scored."`
-	CacheBytes   byteSize      `default:"256MiB" help:"Memory for loaded detectors."`
-	MaxUpload    byteSize      `default:"10GiB" help:"Largest file that may be saved."`
-	GCInterval   time.Duration `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
-	Drain        time.Duration `default:"5s" help:"How long to go on answering, while /readyz says no, once told to stop."`
-	Log          slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	ReadOnly     bool           `help:"Change nothing in the store, not even to probe it."`
+	LatestMaxAge time.Duration  `default:"1s" help:"How old an answer to latest or an alias may be when events are scored."`
+	CacheBytes   byteSize       `default:"256MiB" help:"Memory for loaded detectors."`
+	MaxUpload    byteSize       `default:"10GiB" help:"Largest file that may be saved."`
+	GCInterval   time.Duration  `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
+	Drain        *time.Duration `placeholder:"TIME" help:"How long to go on answering, while /readyz says no, once told to stop (default: 5s; on the loopback address 0s, for no balancer is looking)."`
+	Log          slog.Level     `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 }
 
 // Help is the longer text.
@@ -87,7 +87,7 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 		about.RootToken = token.Made
 	}
 	server, err := node.server(web.Options{
-		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: drain(c.Drain), Python: python.File(),
+		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: c.drain(), Python: python.File(),
 	})
 	if err != nil {
 		return err
@@ -105,26 +105,33 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// drain is how web says "not at all".
-func drain(d time.Duration) time.Duration {
-	if d == 0 {
+// drain is how long balancers get to notice that this node stops; negative: no time.
+func (c serveCommand) drain() time.Duration {
+	switch {
+	case c.Drain != nil && *c.Drain > 0:
+		return *c.Drain
+	case c.Drain != nil || c.loopback():
 		return -1
 	}
-	return d
+	return 0 // web's own default
+}
+
+// loopback tells whether only this machine can call.
+func (c serveCommand) loopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // admissible refuses what would send tokens over a network in the clear.
 func (c serveCommand) admissible() error {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return usage("for example --listen 127.0.0.1:8080", "--listen: %v", err)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return usage("give both", "--tls-cert and --tls-key belong together")
 	}
-	loopback := host == "localhost" || net.ParseIP(host).IsLoopback()
 	switch {
-	case loopback:
+	case c.loopback():
 		return nil
 	case c.Insecure:
 		return usage("leave --insecure out, or listen on 127.0.0.1", "--insecure is for the loopback address only, and %s is another", c.Listen)
