@@ -90,16 +90,22 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	t.Logf("%d faults, one at a time; %d left the outcome unknown until a repeat", tried, unsure)
 }
 
-func failOnce(t *testing.T, a action, rule blobtest.Rule) (fired bool, err error) {
-	bucket := blob.NewMemory()
-	setUp := open(t, bucket)
-	mustPublish(t, setUp, registry.Publication{Label: "v1"}, "one")
-	mustPublish(t, setUp, registry.Publication{Label: "v2"}, "two")
-	mustPublish(t, setUp, registry.Publication{Tenant: acme, Model: "old"}, "old")
-	if _, err := setUp.SetAlias(t.Context(), acme, fraud, "stable", registry.AliasChange{To: 1}); err != nil {
+// setUp fills a bucket with what the actions change.
+func setUp(t *testing.T, bucket blob.Bucket) *registry.Registry {
+	t.Helper()
+	r := open(t, bucket)
+	mustPublish(t, r, registry.Publication{Label: "v1"}, "one")
+	mustPublish(t, r, registry.Publication{Label: "v2"}, "two")
+	mustPublish(t, r, registry.Publication{Tenant: acme, Model: "old"}, "old")
+	if _, err := r.SetAlias(t.Context(), acme, fraud, "stable", registry.AliasChange{To: 1}); err != nil {
 		t.Fatal(err)
 	}
-	wantClean(t, setUp)
+	return r
+}
+
+func failOnce(t *testing.T, a action, rule blobtest.Rule) (fired bool, err error) {
+	bucket := blob.NewMemory()
+	wantClean(t, setUp(t, bucket))
 
 	faulty := blobtest.NewFaulty(bucket, 1)
 	r := open(t, faulty)
@@ -140,14 +146,7 @@ func wantUntouched(t *testing.T, bucket blob.Bucket) {
 // wantEnd compares the end with that of the same action on a sound bucket.
 func wantEnd(t *testing.T, r *registry.Registry, a action) {
 	t.Helper()
-	bucket := blob.NewMemory()
-	ideal := open(t, bucket)
-	mustPublish(t, ideal, registry.Publication{Label: "v1"}, "one")
-	mustPublish(t, ideal, registry.Publication{Label: "v2"}, "two")
-	mustPublish(t, ideal, registry.Publication{Tenant: acme, Model: "old"}, "old")
-	if _, err := ideal.SetAlias(t.Context(), acme, fraud, "stable", registry.AliasChange{To: 1}); err != nil {
-		t.Fatal(err)
-	}
+	ideal := setUp(t, blob.NewMemory())
 	if err := a.do(t.Context(), ideal); err != nil {
 		t.Fatal(err)
 	}

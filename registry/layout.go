@@ -8,24 +8,8 @@ import (
 	"strings"
 )
 
-// Here, and nowhere else, names become keys and keys become names again.
-//
-//	acme/_tenant.json                                    attributes of a tenant
-//	acme/fraud/_model.json                               attributes of a model, deleted_through
-//	acme/fraud/v1.0.0199c2f0-…/model.joblib              a version's folder: its files …
-//	acme/fraud/v1.0.0199c2f0-…/metadata.json             … and the facts about them
-//	acme/fraud/_versions/999999/992-7.json               commit record of version 7
-//	acme/fraud/_versions/999999/992-7.attributes.json    description, tags
-//	acme/fraud/_versions/999999/992-7.tombstone.json     deleted
-//	acme/fraud/_labels/v1.0.json                         index: label → number
-//	acme/fraud/_operations/<sha256>.json                 index: idempotency key → number
-//	acme/fraud/_aliases/champion.json                    alias with its history
-//	acme/fraud/_uploads/<folder>.json                    intent of an upload under way
-//	acme/fraud/_trash/<first>-<last>.json                work list: deleted versions
-//	_system/format.json  _system/root_token.json  _system/gc/<uuid>.json  _system/probe/…
-//
-// A record's number is counted down from MaxNumber, so that the newest is the first
-// key, in folders of a thousand; all keys of one number stand together.
+// Here, and nowhere else, names become keys and keys become names again. The package
+// comment shows them all.
 
 const (
 	metadataName = "metadata.json"
