@@ -172,8 +172,7 @@ func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx) // create has its own limit
 	u.committed = true
 	theirs, err := u.r.create(ctx, key, data)
 	switch {

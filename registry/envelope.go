@@ -134,9 +134,12 @@ var errUndecided = errors.New("not decided")
 
 // create writes data under key if nothing is there. It returns nil when the object
 // now there is ours (a lost answer is settled by reading it back), the bytes found
-// when it is another's, and errUndecided when the context ends before it is known.
-// data must be unique to the caller (a folder, a nonce), or mean the same from anyone.
+// when it is another's, and errUndecided when the context or createTimeout ends before
+// it is known. data must be unique to the caller (a folder, a nonce), or mean the same
+// from anyone.
 func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	sent := false
 	undecided := func(err error) error {
 		if sent {
@@ -152,6 +155,10 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 		switch {
 		case err == nil:
 			return nil, nil
+		case errors.Is(err, blob.ErrNotSent):
+			if !sent {
+				return nil, undecided(err)
+			}
 		case errors.Is(err, blob.ErrUnavailable), ctx.Err() != nil:
 			sent = true
 		case !errors.Is(err, blob.ErrPrecondition):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -190,5 +191,44 @@ func wantSound(t *testing.T, r *registry.Registry) {
 	collect(t, r, registry.CollectOptions{})
 	if report := wantClean(t, r); report.Uploads != 0 {
 		t.Errorf("the collector left %d uploads", report.Uploads)
+	}
+}
+
+// A store that can't be reached at all is an outcome that is known: nothing was sent.
+// One that does not answer is not, and neither keeps the caller for ever.
+func TestStoreAway(t *testing.T) {
+	notSent := fmt.Errorf("%w: %w", blob.ErrUnavailable, blob.ErrNotSent)
+	for name, test := range map[string]struct {
+		rule blobtest.Rule
+		want error
+		not  error
+	}{
+		"not reached":        {blobtest.Rule{Fault: blobtest.Before, Operation: blobtest.Put, Err: notSent}, blob.ErrUnavailable, registry.ErrOutcomeUnknown},
+		"commit not reached": {blobtest.Rule{Fault: blobtest.Before, Operation: blobtest.Put, Key: regexp.MustCompile(`/_versions/`), Err: notSent}, blob.ErrUnavailable, registry.ErrOutcomeUnknown},
+		"no answer":          {blobtest.Rule{Fault: blobtest.Before}, blob.ErrUnavailable, registry.ErrOutcomeUnknown},
+		"no answer to the commit, nor to reads of it": {blobtest.Rule{Fault: blobtest.Before, Key: regexp.MustCompile(`/_versions/.*json$`)}, registry.ErrOutcomeUnknown, nil},
+		"no answer to an alias":                       {blobtest.Rule{Fault: blobtest.Before, Key: regexp.MustCompile(`/_aliases/champion`)}, blob.ErrUnavailable, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bucket := blob.NewMemory()
+				setUp(t, bucket)
+				faulty := blobtest.NewFaulty(bucket, 1)
+				r := open(t, faulty)
+				faulty.SetRules(test.rule)
+				began := time.Now()
+				_, err := publish(t.Context(), r, registry.Publication{Tenant: acme, Model: fraud, Aliases: []registry.Alias{"champion"}}, "x")
+				wantErr(t, "publish", err, test.want)
+				if test.not != nil && errors.Is(err, test.not) {
+					t.Errorf("publish: got %v, which says that it may have been saved", err)
+				}
+				if unknown, ok := errors.AsType[*registry.OutcomeUnknown](err); ok && unknown.Key == "" {
+					t.Errorf("no key to repeat with: %v", err)
+				}
+				if took := time.Since(began); took > time.Minute {
+					t.Errorf("the answer took %v", took)
+				}
+			})
+		})
 	}
 }

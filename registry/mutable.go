@@ -75,6 +75,8 @@ func update[T any, P mutable[T]](ctx context.Context, r *Registry, key, nonce st
 			return next, nil
 		case errors.Is(err, blob.ErrPrecondition), errors.Is(err, blob.ErrNotFound):
 			sent = next // may be one's own earlier try that is in the way: the next read tells
+		case errors.Is(err, blob.ErrNotSent) && sent == nil:
+			return nil, undecided(key, false, err)
 		case errors.Is(err, blob.ErrUnavailable), ctx.Err() != nil:
 			sent = next
 		default:

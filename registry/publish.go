@@ -76,8 +76,8 @@ const (
 // intent, and the collector needs far longer from condemning it to deleting.
 const (
 	fenceLimit     = 5 * time.Minute
-	lateCommit     = time.Hour // a commit answered later than this is looked at again
-	commitTimeout  = 15 * time.Second
+	lateCommit     = time.Hour        // a commit answered later than this is looked at again
+	createTimeout  = 15 * time.Second // for one create to be decided
 	cleanupTimeout = time.Minute
 )
 
