@@ -3,9 +3,7 @@ package web
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"io"
-	"mime"
 	"mime/multipart"
 	"strconv"
 
@@ -128,54 +126,6 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	return p.commit(c)
 }
 
-// formPart is one part of a form. File names are taken as they were sent: what looks
-// like a path elsewhere is refused by the names' grammar, not trimmed.
-type formPart struct {
-	*multipart.Part
-	name, file string
-}
-
-// nextPart is nil at the form's end.
-func nextPart(form *multipart.Reader, n int) (*formPart, error) {
-	part, err := form.NextRawPart()
-	switch {
-	case err == io.EOF:
-		return nil, nil
-	case err != nil:
-		return nil, badForm(err)
-	case n >= maxParts:
-		return nil, problemf(codeBadRequest, "the form has more than %d parts", maxParts)
-	}
-	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	if err != nil || disposition != "form-data" {
-		return nil, problemf(codeBadRequest, "part %d of the form has no Content-Disposition: form-data", n+1)
-	}
-	return &formPart{part, params["name"], params["filename"]}, nil
-}
-
-// badForm keeps a problem of the body itself, and explains all else.
-func badForm(err error) error {
-	if p, ok := errors.AsType[*Problem](err); ok {
-		return p
-	}
-	return problemf(codeBadRequest, "the form is malformed or breaks off").hint("nothing was saved: send it again, whole; it ends with its boundary and two dashes")
-}
-
-func readMetadata(part *formPart) (said publishBody, err error) {
-	kind, _, err := mediaType(part.Header.Get("Content-Type"))
-	if err != nil || kind != "" && kind != "application/json" && kind != "text/plain" {
-		return said, unsupported(part.Header.Get("Content-Type"), "the part metadata as application/json")
-	}
-	data, err := io.ReadAll(io.LimitReader(part, maxJSON+1))
-	switch {
-	case err != nil:
-		return said, badForm(err)
-	case len(data) > maxJSON:
-		return said, problemf(codeTooLarge, "the part metadata is larger than %d bytes", maxJSON)
-	}
-	return said, DecodeJSON(data, &said)
-}
-
 // publication is an upload under way.
 type publication struct {
 	server  *Server
@@ -240,25 +190,6 @@ func (p *publication) part(c *call, part *formPart) error {
 	}
 	delete(p.pending, name)
 	return p.file(c, name, formReader{part}, size, digest)
-}
-
-// formBuffer lies between the connection and mime/multipart, which reads 4 KiB at a time.
-const formBuffer = 256 << 10
-
-// formReader is a part's content, in pieces as large as asked for; its errors tell what
-// is wrong with the form.
-type formReader struct{ from io.Reader }
-
-func (r formReader) Read(p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var m int
-		m, err = r.from.Read(p[n:])
-		n += m
-	}
-	if err != nil && err != io.EOF {
-		err = badForm(err)
-	}
-	return n, err
 }
 
 // peekBytes of a file without an announced size are held back: if it ends within them

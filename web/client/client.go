@@ -245,7 +245,7 @@ func refusal(answer *http.Response) error {
 		}
 		e.Problem = web.Problem{
 			Status: answer.StatusCode, Code: code, Title: http.StatusText(answer.StatusCode),
-			Detail: fmt.Sprintf("the server answered %s, and not as a registry does: %.100q", answer.Status, text),
+			Detail: fmt.Sprintf("the server answered %d: %.100q", answer.StatusCode, strings.TrimSpace(string(text))),
 		}
 	}
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && seconds >= 0 {

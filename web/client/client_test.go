@@ -352,6 +352,31 @@ func TestLargeFile(t *testing.T) {
 	})
 }
 
+func TestReady(t *testing.T) {
+	both(t, func(t *testing.T, c *client.Client) {
+		if err := c.Ready(t.Context()); err != nil {
+			t.Error(err)
+		}
+		metrics, err := c.Metrics(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer metrics.Close()
+		text, err := io.ReadAll(metrics)
+		if err != nil || !strings.Contains(string(text), "modelbucket_bucket_up 1") {
+			t.Errorf("metrics are %s, %v", text, err)
+		}
+	})
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "stopping", 503) })
+	c, err := client.New("http://localhost", client.Options{Transport: client.InProcess(h)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(t.Context()); code(t, err) != "unavailable" || !strings.Contains(err.Error(), "stopping") {
+		t.Errorf("of a node that stops: %v", err)
+	}
+}
+
 func TestWrongToken(t *testing.T) {
 	h := handler(t)
 	c, err := client.New("http://localhost", client.Options{Token: "wrong", Transport: client.InProcess(h)})
