@@ -246,3 +246,20 @@ func TestCancelledPublish(t *testing.T) {
 	_, err = r.Resolve(t.Context(), ref(t, "acme/fraud"))
 	wantErr(t, "latest", err, registry.ErrModelNotFound)
 }
+
+// What is not there is told together with what is.
+func TestNotFoundHelps(t *testing.T) {
+	r := open(t, blob.NewMemory())
+	mustPublish(t, r, registry.Publication{Label: "v1"}, "one")
+	for name, want := range map[string]error{
+		"acme/fraud:7": registry.ErrVersionNotFound, "acme/fraud:v7": registry.ErrVersionNotFound,
+		"acme/fraud@champion": registry.ErrAliasNotFound, "acme/other:v1": registry.ErrModelNotFound,
+		"acme/other": registry.ErrModelNotFound, "acme/other@champion": registry.ErrModelNotFound,
+	} {
+		_, err := r.Resolve(t.Context(), ref(t, name))
+		wantErr(t, name, err, want)
+		if want == registry.ErrVersionNotFound && !strings.Contains(err.Error(), "latest is 1") {
+			t.Errorf("%s: %v does not tell what there is", name, err)
+		}
+	}
+}

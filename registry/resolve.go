@@ -37,7 +37,11 @@ func (r *Registry) number(ctx context.Context, s series, sel Selector) (Number, 
 	case sel.Number != 0:
 		return sel.Number, nil
 	case sel.Label != "":
-		return r.numberOf(ctx, s, sel.Label)
+		n, err := r.numberOf(ctx, s, sel.Label)
+		if errors.Is(err, ErrVersionNotFound) {
+			err = r.noVersion(ctx, s, sel)
+		}
+		return n, err
 	case sel.Alias != "":
 		a, err := r.Alias(ctx, s.tenant, s.model, sel.Alias)
 		if err != nil {
