@@ -144,7 +144,7 @@ func appendPythonString(dst, text []byte) []byte {
 // appendPythonNumber writes a number that JSON spells as text: as an int, if it is
 // spelt as one, else as a float.
 func appendPythonNumber(dst, text []byte) []byte {
-	if bytes.IndexAny(text, ".eE") < 0 {
+	if !bytes.ContainsAny(text, ".eE") {
 		if string(text) == "-0" {
 			return append(dst, '0')
 		}

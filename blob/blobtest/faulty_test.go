@@ -118,10 +118,11 @@ func TestFaultySeed(t *testing.T) {
 		}
 		return trace
 	}
-	if run(1) != run(1) {
+	first := run(1)
+	if again := run(1); again != first {
 		t.Error("one seed, two traces")
 	}
-	if run(1) == run(2) {
+	if first == run(2) {
 		t.Error("two seeds, one trace")
 	}
 }

@@ -157,7 +157,7 @@ func forestOf(o *joblib.Object) (*forest.Forest, error) {
 	if v, ok := o.Attribute("_n_samples"); ok {
 		f.Rows = samples(v)
 	}
-	offset, ok := o.Attribute("offset_")
+	offset, _ := o.Attribute("offset_") // absent, it is no number either
 	if f.Offset, ok = offset.(float64); !ok {
 		return nil, malformed("offset_ is %s", typeOf(offset))
 	}

@@ -70,10 +70,3 @@ func decisions(p *sklearn.Pipeline, x []float64) []float64 {
 	p.Forest.DecisionFunction(d, z)
 	return d
 }
-
-func nodes(p *sklearn.Pipeline) (n int) {
-	for _, t := range p.Forest.Trees {
-		n += len(t.Nodes)
-	}
-	return n
-}
