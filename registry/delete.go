@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +45,7 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 		return nil, err
 	}
 	if len(v.Aliases) > 0 {
-		return nil, fmt.Errorf("delete %s: %w: %v; move or delete the alias first", v.Ref(), ErrAliasInUse, v.Aliases)
+		return nil, fmt.Errorf("%w: %s is what %s names", ErrAliasInUse, v.Ref(), listed(v.Aliases))
 	}
 	t := tombstone{Nonce: uuid.NewString(), At: stamp(), By: d.By, Reason: d.Reason}
 	if err := r.bury(ctx, s, v.Version, t); err != nil {
@@ -55,6 +57,16 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	aliases, err := r.Aliases(ctx, s.tenant, s.model)
 	v.setAliases(aliases)
 	return v, err
+}
+
+// listed is "@champion, @stable".
+func listed(aliases []Alias) string {
+	slices.Sort(aliases)
+	var names []string
+	for _, a := range aliases {
+		names = append(names, Selector{Alias: a}.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // bury writes the tombstone of a version.
@@ -102,12 +114,7 @@ func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletio
 		return nil, err
 	}
 	if len(info.Aliases) > 0 {
-		var names []Alias
-		for a := range info.Aliases {
-			names = append(names, a)
-		}
-		slices.Sort(names)
-		return nil, fmt.Errorf("delete %s: %w: %v; delete the aliases first", s, ErrAliasInUse, names)
+		return nil, fmt.Errorf("%w: versions of %s are what %s names", ErrAliasInUse, s, listed(slices.Collect(maps.Keys(info.Aliases))))
 	}
 	top, err := r.top(ctx, s)
 	if err != nil {
