@@ -74,6 +74,7 @@ func TestPoolLoadsOnce(t *testing.T) {
 		if n := s.bucket.Calls() - calls; n != 1 {
 			t.Errorf("%d calls of the bucket, want 1", n)
 		}
+		s.T.Logf("1,000 first requests at once: %d call of the bucket, %d load", s.bucket.Calls()-calls, p.Stats().Loads)
 		get(s.T, p, v[0])()
 		stats := p.Stats()
 		if stats.Loads != 1 || stats.Shared != 999 || stats.Hits != 1 || stats.Detectors != 1 || stats.InUse != 0 || stats.Failures != 0 {
