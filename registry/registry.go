@@ -36,8 +36,7 @@ type Registry struct {
 	stored  *lru[recordID, *Version] // immutable facts, by number
 	turns   map[series]*turn         // models that are being published to, by mu
 	mu      sync.Mutex               // guards turns
-	after   sync.WaitGroup           // cleanups that outlive their request
-	slots   chan struct{}            // bounds them
+	after   *cleanups
 }
 
 type recordID struct {
@@ -62,7 +61,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 		records: newLRU[recordID, *record](20_000),
 		stored:  newLRU[recordID, *Version](1_000),
 		turns:   map[series]*turn{},
-		slots:   make(chan struct{}, 64),
+		after:   newCleanups(64),
 	}
 	var format struct{} // its envelope says all
 	_, err := r.read(ctx, formatKey, &format)
@@ -83,23 +82,17 @@ func (r *Registry) Bucket() blob.Bucket { return r.bucket }
 
 // Close waits for the cleanups that outlived their requests.
 func (r *Registry) Close(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { r.after.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close registry: cleanups under way: %w", ctx.Err())
+	if err := r.after.wait(ctx); err != nil {
+		return fmt.Errorf("close registry: %w", err)
 	}
+	return nil
 }
 
 // afterwards runs f when the answer need not wait for it. The collector does what is
 // left undone.
 func (r *Registry) afterwards(ctx context.Context, what string, f func(context.Context) error) {
 	ctx = context.WithoutCancel(ctx)
-	r.after.Go(func() {
-		r.slots <- struct{}{}
-		defer func() { <-r.slots }()
+	r.after.begin(func() {
 		ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 		defer cancel()
 		if err := f(ctx); err != nil {
