@@ -10,9 +10,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// Under the race detector a program sleeps for a second before it ends, unless told not to.
+const raceOptions, quickExit = "GORACE", "atexit_sleep_ms=0"
+
 // The scripts below testdata run the program as a user would: they are its transcripts.
 // UPDATE_SCRIPTS=1 writes what it prints into their cmp lines; read the diff then.
 func TestMain(m *testing.M) {
+	os.Setenv(raceOptions, quickExit) // for the programs that the tests start
 	testscript.Main(m, map[string]func(){"modelbucket": main, "hop": hopMain})
 }
 

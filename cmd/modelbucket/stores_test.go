@@ -40,6 +40,7 @@ func scripts(folder string, setup func(*testscript.Env)) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			env.Values[running{}] = map[string]*testNode{}
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv(raceOptions, quickExit)
 			env.Values[damaged{}] = new(bool)
 			setup(env)
 			env.Defer(func() { checkStore(env) })
