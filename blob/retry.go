@@ -35,17 +35,24 @@ const maxTries = 5
 
 // do calls f until it gives an answer. again tells whether a failure may be repeated.
 func (b *retrying) do(ctx context.Context, f func() error, again func(error) bool) error {
+	var unclear error // of an earlier try, which may have reached the store
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := b.circuit.enter()
-		if err != nil {
-			return err
+		refused := err != nil
+		if !refused {
+			err = f()
+			b.circuit.leave(err)
 		}
-		err = f()
-		b.circuit.leave(err)
-		if err == nil || !errors.Is(err, ErrUnavailable) || try == maxTries || !again(err) || !b.circuit.spend() {
+		switch {
+		case errors.Is(err, ErrNotSent) && unclear != nil:
+			err = fmt.Errorf("%w (and then: %v)", unclear, err)
+		case errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotSent):
+			unclear = err
+		}
+		if refused || err == nil || !errors.Is(err, ErrUnavailable) || try == maxTries || !again(err) || !b.circuit.spend() {
 			return err
 		}
 		if wait(ctx, try) != nil {

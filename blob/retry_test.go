@@ -198,3 +198,19 @@ func TestRetryResumes(t *testing.T) {
 		}
 	})
 }
+
+// That the last try was not sent does not tell that none was.
+func TestRetryDoubtStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := blobtest.NewFaulty(blob.NewMemory(), 1,
+			blobtest.Rule{Operation: blobtest.Put, Fault: blobtest.Lost, Nth: 1},
+			blobtest.Rule{Operation: blobtest.Put, Fault: blobtest.Before, Err: fmt.Errorf("%w: %w", blob.ErrUnavailable, blob.ErrNotSent)})
+		_, err := blob.Retry(f, nil).Put(t.Context(), "k", strings.NewReader("text"), blob.PutOptions{Size: 4})
+		if !errors.Is(err, blob.ErrUnavailable) || errors.Is(err, blob.ErrNotSent) {
+			t.Errorf("got %v, want one that says unknown", err)
+		}
+		if got, err := get(t, f, "k"); got != "text" {
+			t.Fatalf("the first try was to store it: %q, %v", got, err)
+		}
+	})
+}
