@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"modelbucket/blob"
@@ -150,6 +149,14 @@ func (c AliasChange) next(old *aliasBody) *aliasBody {
 	return b
 }
 
+// before is the version that the alias named before its last change; 0: none.
+func (b *aliasBody) before() Number {
+	if len(b.History) == 0 || b.History[0].Version == nil {
+		return 0
+	}
+	return *b.History[0].Version
+}
+
 // SetAlias moves an alias to version c.To by compare-and-swap, or makes it. Who deletes
 // a version looks for aliases before and after; who sets one looks for the deletion
 // before and after, and takes the change back: one of the two always sees the other.
@@ -161,11 +168,7 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	if err := r.alive(ctx, s, c.To); err != nil {
 		return nil, err
 	}
-	var before Number
 	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
-		if old != nil {
-			before = old.Version
-		}
 		return c.next(old), c.admits(a, old)
 	})
 	if err != nil {
@@ -178,7 +181,10 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	case !errors.Is(err, ErrVersionDeleted):
 		return nil, fmt.Errorf("set alias %s of %s: %w: whether version %d was deleted meanwhile: %w", a, s, ErrOutcomeUnknown, c.To, err)
 	}
-	return nil, errors.Join(err, r.takeBack(ctx, s, a, set, before, c.By))
+	if set.Version != c.To { // the change was made earlier, and another has followed it
+		return nil, err
+	}
+	return nil, errors.Join(err, r.takeBack(ctx, s, a, set, c.By))
 }
 
 // alive is nil when version n is there and not deleted.
@@ -193,26 +199,36 @@ func (r *Registry) alive(ctx context.Context, s series, n Number) error {
 	return err
 }
 
-// takeBack undoes a change that met a deletion, unless another has followed it.
-func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBody, before Number, by string) error {
-	if before != 0 {
-		if err := r.alive(ctx, s, before); errors.Is(err, ErrVersionDeleted) {
-			before = 0
-		} else if err != nil {
-			return err
+// takeBack undoes a change that met a deletion, unless another has followed it: the
+// alias names again what it named before, or nothing where that is deleted too.
+func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBody, by string) error {
+	before := set.before()
+	for {
+		back, err := update(ctx, r, s.aliasKey(a), "", func(now *aliasBody) (*aliasBody, error) {
+			if now == nil || now.Revision != set.Revision {
+				return nil, errKeep
+			}
+			c := AliasChange{To: before, By: by, Note: fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version)}
+			return c.next(now), nil
+		})
+		switch {
+		case errors.Is(err, errKeep):
+			return nil
+		case err != nil:
+			return outcome(true, fmt.Errorf("alias %s may still name version %d: %w", a, set.Version, err))
+		case before == 0:
+			return nil
 		}
-	}
-	_, err := update(ctx, r, s.aliasKey(a), uuid.NewString(), func(now *aliasBody) (*aliasBody, error) {
-		if now == nil || now.Revision != set.Revision {
-			return nil, errKeep
+		// Whoever deletes that one looked for aliases, perhaps before this was undone.
+		err = r.alive(ctx, s, before)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrVersionDeleted):
+			return outcome(true, fmt.Errorf("whether version %d was deleted meanwhile: %w", before, err))
 		}
-		back := AliasChange{To: before, By: by, Note: fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version)}
-		return back.next(now), nil
-	})
-	if errors.Is(err, errKeep) {
-		return nil
+		set, before = back, 0
 	}
-	return err
 }
 
 // DeleteAlias removes an alias; c.To does not matter. Its history stays and goes on

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 )
@@ -87,7 +88,11 @@ func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Versi
 	if err != nil {
 		return nil, fmt.Errorf("update %s: %w", v.Ref(), err)
 	}
-	return r.Version(ctx, v.Ref())
+	ref = v.Ref()
+	if v, err = r.Version(ctx, ref); err != nil && !errors.Is(err, ErrVersionDeleted) {
+		return nil, unread(err)
+	}
+	return v, err
 }
 
 // UpdateModel changes description and tags of a model.
@@ -109,7 +114,11 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 	if err != nil {
 		return nil, fmt.Errorf("update %s: %w", s, err)
 	}
-	return r.Model(ctx, t, m)
+	info, err := r.Model(ctx, t, m)
+	if err != nil && !errors.Is(err, ErrModelNotFound) {
+		return nil, unread(err)
+	}
+	return info, err
 }
 
 // UpdateTenant changes description and tags of a tenant, and makes it if there is

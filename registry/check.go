@@ -299,10 +299,7 @@ func (c *checker) other(ctx context.Context, f *found, l location, key string) e
 		_, _, err := readMutable[attributes](ctx, c.r, key)
 		return err
 	case kindLabel:
-		_, err := c.r.numberOf(ctx, f.s, Label(l.name))
-		if errors.Is(err, ErrVersionNotFound) {
-			return nil // of an upload that came to nothing
-		}
+		_, _, err := c.r.findLabel(ctx, f.s, Label(l.name)) // may be of an upload that came to nothing
 		return err
 	case kindOperation:
 		_, err := c.r.read(ctx, key, new(index))

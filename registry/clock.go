@@ -7,8 +7,15 @@ import (
 )
 
 // now is the node's clock. Its wall time is for people only (created_at and the
-// like); decisions use differences of its monotonic reading within one process.
+// like); decisions use differences of its readings within one process.
 func now() time.Time { return time.Now() }
+
+// since is how long ago t was, by the clock that has gone on for longer: the monotonic
+// one stands still while a machine sleeps, and the wall clock may be set back.
+func since(t time.Time) time.Duration {
+	n := now()
+	return max(n.Sub(t), n.Round(0).Sub(t.Round(0)))
+}
 
 // stamp is a time as it is kept in the bucket and shown.
 func stamp() time.Time { return now().UTC().Truncate(time.Microsecond) }

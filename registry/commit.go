@@ -18,8 +18,8 @@ const maxMetadata = 4 << 20
 // commit record, sets the aliases that the publication named, and returns the version.
 // An error that is no ErrOutcomeUnknown means that nothing was saved.
 func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
-	if u.over {
-		return nil, fmt.Errorf("commit %s: %w: the upload is over", u.s, ErrInvalid)
+	if err := u.usable(); err != nil {
+		return nil, fmt.Errorf("commit %s: %w", u.s, err)
 	}
 	defer u.Abort()
 	if len(u.files) == 0 && u.twin == nil {
@@ -39,14 +39,23 @@ func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
 	if rec.RequestSHA256 != request {
 		return nil, fmt.Errorf("publish to %s: %w: it made version %d; use a new key for other content", u.s, ErrIdempotencyMismatch, rec.Version)
 	}
-	own := rec.Folder == u.id
-	if own {
-		u.settle(ctx, rec)
+	if !u.settled {
+		err := u.setAliases(ctx, rec)
+		u.settle(ctx, rec, err == nil)
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err := u.setAliases(ctx, rec); err != nil {
-		return nil, err
+	v, err := u.version(ctx, rec)
+	if err != nil && !errors.Is(err, ErrVersionDeleted) {
+		return nil, &OutcomeUnknown{Key: u.p.Key, Err: fmt.Errorf("version %d is saved, and can't be read back: %w", rec.Version, err)}
 	}
-	if !own {
+	return v, err
+}
+
+// version is the answer to who published.
+func (u *Upload) version(ctx context.Context, rec *record) (*Version, error) {
+	if rec.Folder != u.id {
 		return u.r.Version(ctx, Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
 	}
 	// Nobody has described it yet, and no alias can name it but those just set.
@@ -70,11 +79,10 @@ func (u *Upload) request() (string, error) {
 		Tags         map[string]string
 		Aliases      []Alias
 		UserMetadata json.RawMessage
-		RestoredFrom string
 		Request      []byte
 		Files        []File
-	}{u.p.Label, u.p.Description, u.p.Tags, u.p.Aliases, u.p.UserMetadata, u.p.restoredFrom, u.p.Request, files}
-	if u.p.Request != nil {
+	}{u.said.Label, u.said.Description, u.said.Tags, u.said.Aliases, u.said.UserMetadata, u.said.Request, files}
+	if u.said.Request != nil {
 		said.Files = nil
 	}
 	data, err := json.Marshal(said)
@@ -89,7 +97,7 @@ func (u *Upload) request() (string, error) {
 func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*record, error) {
 	m := &metadata{
 		Tenant: u.p.Tenant, Model: u.p.Model, ID: u.id, Label: u.p.Label,
-		CreatedAt: stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.p.restoredFrom,
+		CreatedAt: stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.restoredFrom,
 		Description: u.p.Description, Tags: u.p.Tags, UserMetadata: u.p.UserMetadata, Facts: facts,
 	}
 	key := u.s.metadataKey(u.id)
@@ -172,7 +180,7 @@ func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	ctx = context.WithoutCancel(ctx) // create has its own limit
+	ctx = context.WithoutCancel(ctx) // create and confirm have limits of their own
 	u.committed = true
 	theirs, err := u.r.create(ctx, key, data)
 	switch {
@@ -193,17 +201,20 @@ func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
 }
 
 // confirm looks again at a commit that was answered so late that the collector may
-// have taken the folder for abandoned.
+// have taken the folder for abandoned, and be about to delete it. An intent that can
+// still be renewed was not condemned: who condemns it later finds the record.
 func (u *Upload) confirm(ctx context.Context, rec *record) error {
-	if now().Sub(u.renewed) < lateCommit {
+	if since(u.renewed) < lateCommit {
 		return nil
 	}
-	there, err := u.r.exists(ctx, u.s.metadataKey(u.id))
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	err := u.fence(ctx, "")
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ErrConflict) || errors.Is(err, ErrOutcomeUnknown):
 		return &OutcomeUnknown{Key: u.p.Key, Err: err}
-	}
-	if there {
-		return nil
 	}
 	if err := u.r.bury(ctx, u.s, rec.Version, tombstone{Nonce: string(u.id), At: stamp(), By: u.p.By, Reason: "the upload stood still and was given up"}); err != nil {
 		return &OutcomeUnknown{Key: u.p.Key, Err: err}
@@ -230,20 +241,25 @@ func (u *Upload) scan(ctx context.Context, last Number) error {
 	return err
 }
 
-// settle writes down what the log says already: indexes, and the end of the intent.
-func (u *Upload) settle(ctx context.Context, rec *record) {
+// settle writes down what the log says already: indexes, and the end of the intent. That
+// of the key says, beyond the log, that the aliases are set: it is written if done.
+func (u *Upload) settle(ctx context.Context, rec *record, done bool) {
 	keys := []string{}
-	if u.p.Label != "" {
-		keys = append(keys, u.s.labelKey(u.p.Label))
+	if rec.Label != "" {
+		keys = append(keys, u.s.labelKey(rec.Label))
 	}
-	if !madeKey.MatchString(u.p.Key) {
+	if u.given && done {
 		keys = append(keys, u.s.operationKey(u.operation))
 	}
+	own := rec.Folder == u.id
 	u.r.afterwards(ctx, "indexes of "+u.s.String()+":"+rec.Version.String(), func(ctx context.Context) error {
 		for _, key := range keys {
 			if err := u.r.setIndex(ctx, key, index{Version: rec.Version}); err != nil {
 				return err
 			}
+		}
+		if !own {
+			return nil // its publisher's, or the collector's
 		}
 		return u.r.bucket.Delete(ctx, u.s.intentKey(u.id))
 	})

@@ -14,6 +14,40 @@ import (
 // still there) or in another model or tenant. Facts, description, tags and
 // user_metadata go along where to names none of its own; label and aliases do not.
 func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version, error) {
+	if from.Selector.Label != "" { // for good; latest and aliases are looked up once, by the first request with the key
+		n, err := r.number(ctx, series{from.Tenant, from.Model}, from.Selector)
+		if err != nil {
+			return nil, err
+		}
+		from.Selector = Selector{Number: n}
+	}
+	var err error
+	if to.Request, err = json.Marshal([]string{"copy", from.String()}); err != nil {
+		return nil, err
+	}
+	u, err := r.Begin(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Abort()
+	if u.Replayed() {
+		return u.Commit(ctx, Facts{})
+	}
+	v, err := r.source(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	u.inherit(v)
+	for _, f := range v.Files {
+		if err := r.copyFile(ctx, u, v, f); err != nil {
+			return nil, fmt.Errorf("copy %s: %w", v.Ref(), err)
+		}
+	}
+	return u.Commit(ctx, v.Facts)
+}
+
+// source is the version that is to be copied, deleted or not.
+func (r *Registry) source(ctx context.Context, from Ref) (*Version, error) {
 	s := series{from.Tenant, from.Model}
 	n, err := r.number(ctx, s, from.Selector)
 	if err != nil {
@@ -23,35 +57,22 @@ func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version
 	if err != nil {
 		return nil, err
 	}
-	if err := r.fillAttributes(ctx, v); err != nil {
-		return nil, err
+	return v, r.fillAttributes(ctx, v)
+}
+
+// inherit takes from v what the publication does not say. What identifies the request
+// stays what was said.
+func (u *Upload) inherit(v *Version) {
+	u.restoredFrom = v.Ref().String()
+	if u.p.Description == "" {
+		u.p.Description = v.Description
 	}
-	if to.Description == "" {
-		to.Description = v.Description
+	if u.p.Tags == nil {
+		u.p.Tags = v.Tags
 	}
-	if to.Tags == nil {
-		to.Tags = v.Tags
+	if u.p.UserMetadata == nil {
+		u.p.UserMetadata = v.UserMetadata
 	}
-	if to.UserMetadata == nil {
-		to.UserMetadata = v.UserMetadata
-	}
-	to.restoredFrom = v.Ref().String()
-	if to.Request, err = json.Marshal([]string{"copy", to.restoredFrom}); err != nil {
-		return nil, err
-	}
-	u, err := r.Begin(ctx, to)
-	if err != nil {
-		return nil, err
-	}
-	defer u.Abort()
-	if !u.Replayed() {
-		for _, f := range v.Files {
-			if err := r.copyFile(ctx, u, v, f); err != nil {
-				return nil, fmt.Errorf("copy %s: %w", v.Ref(), err)
-			}
-		}
-	}
-	return u.Commit(ctx, v.Facts)
 }
 
 func (r *Registry) copyFile(ctx context.Context, u *Upload, v *Version, f File) (err error) {

@@ -56,7 +56,10 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	// tombstone; until then the answer shows it.
 	aliases, err := r.Aliases(ctx, s.tenant, s.model)
 	v.setAliases(aliases)
-	return v, err
+	if err != nil {
+		return nil, unread(err)
+	}
+	return v, nil
 }
 
 // listed is "@champion, @stable".
@@ -138,6 +141,14 @@ func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletio
 	if err != nil {
 		return nil, fmt.Errorf("delete %s: %w", s, err)
 	}
-	info.Latest = nil
+	info.Latest, info.Aliases = nil, map[Alias]Number{}
+	// As with a version: an alias that was set meanwhile is in the answer.
+	aliases, err := r.Aliases(ctx, t, m)
+	if err != nil {
+		return nil, unread(err)
+	}
+	for _, a := range aliases {
+		info.Aliases[a.Alias] = a.Version
+	}
 	return info, nil
 }

@@ -134,9 +134,9 @@ var errUndecided = errors.New("not decided")
 
 // create writes data under key if nothing is there. It returns nil when the object
 // now there is ours (a lost answer is settled by reading it back), the bytes found
-// when it is another's, and errUndecided when the context or createTimeout ends before
-// it is known. data must be unique to the caller (a folder, a nonce), or mean the same
-// from anyone.
+// when it is another's, and errUndecided when it went out and the context or
+// createTimeout ends before its fate is known. data must be unique to the caller (a
+// folder, a nonce), or mean the same from anyone.
 func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()

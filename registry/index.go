@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/google/uuid"
 )
 
 // index is the body of a label or operation object. It caches what the log says, and
@@ -15,26 +17,29 @@ type index struct {
 	Version     Number `json:"version,omitempty"`
 }
 
+// free is a number up to which no record carries the name.
+func (i index) free() Number {
+	if i.Version > 0 {
+		return i.Version - 1
+	}
+	return i.NoneThrough
+}
+
 // anchor makes sure that there is an index object under key before any record carries
-// its name. It returns the number up to which none does; bound is one for certain.
-func (r *Registry) anchor(ctx context.Context, t *turn, key string, bound Number) (Number, error) {
-	data, err := seal(key, index{NoneThrough: bound})
+// its name. It returns the one that is there: bound, which must be true, or what an
+// earlier publisher left.
+func (r *Registry) anchor(ctx context.Context, key string, bound index) (found index, earlier bool, err error) {
+	bound.add(uuid.NewString())
+	data, err := seal(key, bound)
 	if err != nil {
-		return 0, err
+		return index{}, false, err
 	}
 	theirs, err := r.create(ctx, key, data)
 	if err != nil || theirs == nil {
-		return bound, err
+		return bound, false, err
 	}
-	var found index
-	if err := unseal(key, theirs, &found); err != nil {
-		return 0, err
-	}
-	if found.Version > 0 {
-		t.saw(found.Version)
-		return found.Version - 1, nil
-	}
-	return found.NoneThrough, nil
+	err = unseal(key, theirs, &found)
+	return found, true, err
 }
 
 // setIndex moves an index object forward.
@@ -58,48 +63,51 @@ func (r *Registry) setIndex(ctx context.Context, key string, to index) error {
 // errKeep lets a change of update say that nothing needs changing.
 var errKeep = errors.New("nothing to change")
 
-// numberOf finds the version that carries a label: by its index, and where the index
-// does not know it, by reading on in the log.
+// numberOf finds the version that carries a label, and lets the index know what it
+// learnt from the log.
 func (r *Registry) numberOf(ctx context.Context, s series, label Label) (Number, error) {
-	key := s.labelKey(label)
-	var found index
-	_, err := r.read(ctx, key, &found)
-	switch {
-	case isNotFound(err):
-		return 0, fmt.Errorf("%s:%s: %w", s, label, ErrVersionNotFound)
-	case err != nil:
-		return 0, err
-	case found.Version > 0:
-		rec, err := r.record(ctx, s, found.Version)
-		if err != nil {
-			return 0, err
-		}
-		if rec.Label != label {
-			return 0, corrupt(key, "names version %d, which does not carry the label", found.Version)
-		}
-		return found.Version, nil
-	}
-	top, err := r.top(ctx, s)
+	said, known, err := r.findLabel(ctx, s, label)
 	if err != nil {
 		return 0, err
 	}
-	var n Number
-	err = r.recordRange(ctx, s, found.NoneThrough+1, top, func(rec *record) error {
+	if !r.options.ReadOnly && (known.Version > said.Version || known.NoneThrough > said.NoneThrough) {
+		key := s.labelKey(label)
+		r.afterwards(ctx, "index "+key, func(ctx context.Context) error { return r.setIndex(ctx, key, known) })
+	}
+	if known.Version == 0 {
+		return 0, fmt.Errorf("%s:%s: %w", s, label, ErrVersionNotFound)
+	}
+	return known.Version, nil
+}
+
+// findLabel reads what the index of a label says, and where that does not know the
+// version, reads on in the log: known is what is true now.
+func (r *Registry) findLabel(ctx context.Context, s series, label Label) (said, known index, err error) {
+	key := s.labelKey(label)
+	_, err = r.read(ctx, key, &said)
+	switch {
+	case isNotFound(err):
+		return index{}, index{}, nil
+	case err != nil:
+		return index{}, index{}, err
+	case said.Version > 0:
+		rec, err := r.record(ctx, s, said.Version)
+		if err == nil && rec.Label != label {
+			err = corrupt(key, "names version %d, which does not carry the label", said.Version)
+		}
+		return said, said, err
+	}
+	known = index{NoneThrough: said.NoneThrough}
+	top, err := r.top(ctx, s)
+	if err != nil {
+		return said, known, err
+	}
+	err = r.recordRange(ctx, s, said.NoneThrough+1, top, func(rec *record) error {
 		if rec.Label == label {
-			n = rec.Version
+			known.Version = rec.Version
 		}
 		return nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	if !r.options.ReadOnly && (n > 0 || top > found.NoneThrough) {
-		r.afterwards(ctx, "index "+key, func(ctx context.Context) error {
-			return r.setIndex(ctx, key, index{Version: n, NoneThrough: top})
-		})
-	}
-	if n == 0 {
-		return 0, fmt.Errorf("%s:%s: %w", s, label, ErrVersionNotFound)
-	}
-	return n, nil
+	known.NoneThrough = max(known.NoneThrough, top)
+	return said, known, err
 }

@@ -105,6 +105,9 @@ func (r *Registry) logPage(ctx context.Context, s series, before Number, limit i
 	if !complete && len(entries) > 0 {
 		entries = entries[:len(entries)-1]
 	}
+	if !complete && len(entries) == 0 && limit == keysForPage {
+		return nil, false, corrupt(s.versionsPrefix(), "holds so many objects that are not ours that the log can't be read")
+	}
 	return entries, complete, nil
 }
 
@@ -116,8 +119,9 @@ const (
 
 // top is the highest number that the log has, deleted or not; 0 when it is empty.
 func (r *Registry) top(ctx context.Context, s series) (Number, error) {
+	after := ""
 	for limit := 1; ; limit = keysForPage {
-		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.versionsPrefix(), Limit: limit})
+		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.versionsPrefix(), StartAfter: after, Limit: limit})
 		if err != nil {
 			return 0, fmt.Errorf("list the log of %s: %w", s, err)
 		}
@@ -127,7 +131,7 @@ func (r *Registry) top(ctx context.Context, s series) (Number, error) {
 				return l.number, nil
 			}
 		}
-		if page.Next == "" || limit == keysForPage {
+		if after = page.Next; after == "" {
 			return 0, nil
 		}
 	}
@@ -139,7 +143,9 @@ func (r *Registry) top(ctx context.Context, s series) (Number, error) {
 // Two reads of the bucket are not one. The answer from a single page and _model.json
 // beside it holds when it is the very top (then it was the latest just before any
 // deletion in between). Every other answer is read again in order, log first, and
-// holds only if no number was added meanwhile.
+// holds only if no number was added meanwhile and the version is still not deleted: a
+// listing need not show one moment (a folder is read name by name), and so may show a
+// later deletion and not an earlier one.
 func (r *Registry) latest(ctx context.Context, s series) (n Number, err error) {
 	var body *modelBody
 	var page []entry
@@ -160,11 +166,16 @@ func (r *Registry) latest(ctx context.Context, s series) (n Number, err error) {
 		if err != nil {
 			return 0, err
 		}
-		more, err := r.exists(ctx, s.recordKey(top+1))
-		if err != nil {
+		var added, buried bool
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() (err error) { added, err = r.exists(gctx, s.recordKey(top+1)); return err })
+		if alive > 0 {
+			g.Go(func() (err error) { buried, err = r.exists(gctx, s.tombstoneKey(alive)); return err })
+		}
+		if err := g.Wait(); err != nil {
 			return 0, err
 		}
-		if !more {
+		if !added && !buried {
 			return alive, nil
 		}
 	}

@@ -32,8 +32,6 @@ type Publication struct {
 	// Request is what identifies the request when its key is used again. Nil: name,
 	// size and SHA-256 of each file do.
 	Request []byte
-
-	restoredFrom string
 }
 
 // The limits of what a publication says of itself, in bytes.
@@ -84,12 +82,15 @@ const (
 // Upload is one version on its way. Call File for each file, then Commit; and Abort in
 // any case, which does nothing after Commit.
 type Upload struct {
-	r *Registry
-	p Publication
-	s series
+	r    *Registry
+	p    Publication
+	said Publication // p as it was given: what identifies the request
+	s    series
 
 	id        ID
 	operation string // SHA-256 of the idempotency key
+	given     bool   // … which the caller gave
+	settled   bool   // … and whose index says that nothing is left to be done
 	first     bool   // the log was empty: the model may be a new one
 	scanned   Number // no record up to here carries the label or the operation
 	intent    *intent
@@ -97,9 +98,11 @@ type Upload struct {
 	twin      *record // an earlier request with the same key was committed
 	replayed  bool    // … before this one began
 
+	restoredFrom string // ref of the version that is copied
+
 	files     []storedFile
 	committed bool // a commit was sent: only the collector may clean up
-	unclear   bool // a write's fate is not known: the same
+	unclear   bool // a write's fate is not known: the same, and nothing more can be done
 	over      bool
 	turn      *turn
 }
@@ -117,7 +120,7 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	u := &Upload{r: r, p: p, s: series{p.Tenant, p.Model}}
+	u := &Upload{r: r, p: p, said: p, s: series{p.Tenant, p.Model}, given: p.Key != ""}
 	u.turn = r.takeTurn(u.s)
 	opened := false
 	defer func() {
@@ -129,8 +132,7 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	given := p.Key != ""
-	if !given {
+	if !u.given {
 		u.p.Key = fmt.Sprintf("retry-%d-%s", last, uuid.NewString())
 	}
 	u.operation, u.scanned, u.first = operationName(u.p.Key), last, last == 0
@@ -146,35 +148,59 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.open(gctx, last) })
-	var labelFree, keyFree = last, last
+	label, key := index{NoneThrough: last}, index{NoneThrough: last}
 	if p.Label != "" {
 		g.Go(func() (err error) {
-			labelFree, err = r.anchor(gctx, u.turn, u.s.labelKey(p.Label), last)
+			label, _, err = r.anchor(gctx, u.s.labelKey(p.Label), label)
 			return err
 		})
 	}
-	if given {
+	if u.given {
 		g.Go(func() (err error) {
-			bound := last
-			if m := madeKey.FindStringSubmatch(p.Key); m != nil {
-				if n, err := strconv.Atoi(m[1]); err == nil {
-					bound = min(bound, Number(n))
-				}
-			}
-			keyFree, err = r.anchor(gctx, u.turn, u.s.operationKey(u.operation), bound)
+			key, err = u.anchorKey(gctx, key)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("begin %s: %w", u.s, err)
 	}
-	u.scanned = min(labelFree, keyFree)
+	for _, found := range []index{label, key} {
+		u.turn.saw(found.Version)
+		u.scanned = min(u.scanned, found.free())
+	}
+	u.settled = key.Version > 0
 	if err := u.scan(ctx, max(last, u.turn.seen())); err != nil {
 		return nil, err
 	}
 	u.replayed = u.twin != nil
 	opened = true
 	return u, nil
+}
+
+// anchorKey anchors the idempotency key. What an earlier try left is renewed, so that it
+// outlives this one.
+func (u *Upload) anchorKey(ctx context.Context, bound index) (index, error) {
+	if m := madeKey.FindStringSubmatch(u.p.Key); m != nil {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			bound.NoneThrough = min(bound.NoneThrough, Number(n))
+		}
+	}
+	key := u.s.operationKey(u.operation)
+	found, earlier, err := u.r.anchor(ctx, key, bound)
+	if err != nil || !earlier || found.Version > 0 {
+		return found, err
+	}
+	renewed, err := update(ctx, u.r, key, "", func(old *index) (*index, error) {
+		next := index{NoneThrough: found.NoneThrough}
+		if old != nil {
+			next = *old
+		}
+		return &next, nil
+	})
+	if err != nil {
+		return index{}, err
+	}
+	return *renewed, nil
 }
 
 // lowerBound is a number that the log has for certain: what the node saw last while
@@ -214,7 +240,7 @@ func (u *Upload) open(ctx context.Context, last Number) error {
 // fence renews the intent when the last renewal is old, or when large names a file
 // that is about to be sent in parts. A write may follow only if it returns nil.
 func (u *Upload) fence(ctx context.Context, large string) error {
-	if now().Sub(u.renewed) < fenceLimit && large == "" {
+	if since(u.renewed) < fenceLimit && large == "" {
 		return nil
 	}
 	sent := now()
@@ -245,6 +271,9 @@ func (u *Upload) Key() string { return u.p.Key }
 // File streams one file in and digests it on the way. size is its length in bytes, or
 // −1 when it is not known. want is the SHA-256 that the sender declared, in hex, or "".
 func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size int64, want string) (File, error) {
+	if err := u.usable(); err != nil {
+		return File{}, err
+	}
 	if err := u.admits(name, size); err != nil {
 		return File{}, err
 	}
@@ -290,6 +319,18 @@ func (u *Upload) store(ctx context.Context, name FileName, body io.Reader, size 
 	}
 	_, err := u.r.bucket.Put(ctx, u.s.fileKey(u.id, name), body, blob.PutOptions{Size: size})
 	return err
+}
+
+// usable refuses to go on with an upload that is over, or of which a write may still be
+// on its way: it could land on what is sent now.
+func (u *Upload) usable() error {
+	switch {
+	case u.over:
+		return fmt.Errorf("%w: the upload is over", ErrInvalid)
+	case u.unclear:
+		return fmt.Errorf("%w: a file of the upload %s did not arrive for certain; begin a new one", ErrInvalid, u.id)
+	}
+	return nil
 }
 
 const maxFiles = 1000

@@ -66,9 +66,12 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 	var format struct{} // its envelope says all
 	_, err := r.read(ctx, formatKey, &format)
 	if isNotFound(err) && !o.ReadOnly {
-		var data []byte
+		var data, theirs []byte
 		if data, err = seal(formatKey, format); err == nil {
-			_, err = r.create(ctx, formatKey, data)
+			theirs, err = r.create(ctx, formatKey, data)
+		}
+		if theirs != nil {
+			err = unseal(formatKey, theirs, &format)
 		}
 	}
 	if err != nil && !isNotFound(err) {
