@@ -22,6 +22,9 @@ const (
 	systemLife       = 24 * time.Hour
 )
 
+// shortestConfirm: so long a publisher may take to learn that its upload was given up.
+const shortestConfirm = lateCommit
+
 // CollectOptions say what is old enough. Ages are differences of times that the store
 // itself gave; no node's clock counts.
 type CollectOptions struct {
@@ -29,7 +32,8 @@ type CollectOptions struct {
 	DryRun bool
 	// Grace is the age at which an upload without a commit is condemned (0: 24 h).
 	Grace time.Duration
-	// Confirm is how long it stays condemned before its files are deleted (0: 2 h).
+	// Confirm is how long it stays condemned before its files are deleted (0: 2 h; less
+	// than 1 h is 1 h, as its publisher may still be at work).
 	Confirm time.Duration
 	// Retention is how long the files of a deleted version are kept (0: 7 days).
 	Retention time.Duration
@@ -58,7 +62,7 @@ func (r *Registry) Collect(ctx context.Context, o CollectOptions) (*CollectRepor
 		return nil, err
 	}
 	o.Grace = orDefault(o.Grace, DefaultGrace)
-	o.Confirm = orDefault(o.Confirm, DefaultConfirm)
+	o.Confirm = max(orDefault(o.Confirm, DefaultConfirm), shortestConfirm)
 	o.Retention = orDefault(o.Retention, DefaultRetention)
 	if o.Progress == nil {
 		o.Progress = func(string) {}
@@ -173,12 +177,14 @@ func (c *collector) uploads(ctx context.Context, s series) error {
 		if l.kind != kindIntent || !c.old(o, min(c.o.Grace, c.o.Confirm)) {
 			return nil
 		}
-		body, _, err := readMutable[intent](ctx, c.r, o.Key)
+		// The listing may be older than what is read now, which has its own age.
+		body := new(intent)
+		o, err := c.r.read(ctx, o.Key, body)
 		switch {
+		case isNotFound(err): // committed or given up just now
+			return nil
 		case err != nil:
 			return err
-		case body == nil: // committed or given up just now
-			return nil
 		case body.State == intentOpen && c.old(o, c.o.Grace):
 			return c.condemn(ctx, o.Key, body)
 		case body.State == intentCondemned && c.old(o, c.o.Confirm):
@@ -268,18 +274,39 @@ func (c *collector) trash(ctx context.Context, s series) error {
 		if l.kind != kindTrash || !c.old(o, c.o.Retention) {
 			return nil
 		}
+		var gone []*record
 		for n := l.number; n <= l.last; n++ {
 			rec, deleted, err := c.r.state(ctx, s, n)
 			if err != nil {
 				return err
 			}
-			if !deleted { // the deletion did not come to pass
+			if deleted { // else that deletion did not come to pass
+				gone = append(gone, rec)
+			}
+		}
+		// Word of a deletion is left before it is done. So if one of these came to pass
+		// just now, and not when this word was left, there is younger word of it.
+		var young []location
+		err := c.r.each(ctx, s.trashPrefix(), func(o blob.Object) error {
+			if l := s.locate(o.Key); l.kind == kindTrash && !c.old(o, c.o.Retention) {
+				young = append(young, l)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, rec := range gone {
+			if slices.ContainsFunc(young, func(l location) bool { return l.number <= rec.Version && rec.Version <= l.last }) {
 				continue
 			}
 			c.report.Versions++
 			if err := c.folder(ctx, s, rec.Folder, []string{s.metadataKey(rec.Folder)}); err != nil {
 				return err
 			}
+		}
+		if slices.Contains(young, l) {
+			return nil // the same word, left anew
 		}
 		return c.delete(ctx, o)
 	})
@@ -290,6 +317,14 @@ func (c *collector) operations(ctx context.Context, s series) error {
 	return c.r.each(ctx, s.operationsPrefix(), func(o blob.Object) error {
 		if s.locate(o.Key).kind != kindOperation || !c.old(o, operationLife) {
 			return nil
+		}
+		// A request may have renewed it since it was listed.
+		now, err := c.r.bucket.Stat(ctx, o.Key)
+		switch {
+		case isNotFound(err), err == nil && !c.old(now, operationLife):
+			return nil
+		case err != nil:
+			return fmt.Errorf("look at %s: %w", o.Key, err)
 		}
 		c.report.Operations++
 		return c.delete(ctx, o)
