@@ -384,6 +384,12 @@ type skewed struct {
 	skew time.Duration
 }
 
+func (s skewed) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
+	body, o, err := s.Bucket.Get(ctx, key, r)
+	o.Modified = o.Modified.Add(s.skew)
+	return body, o, err
+}
+
 func (s skewed) Stat(ctx context.Context, key string) (blob.Object, error) {
 	o, err := s.Bucket.Stat(ctx, key)
 	o.Modified = o.Modified.Add(s.skew)
