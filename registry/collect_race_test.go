@@ -177,11 +177,11 @@ func TestKeyIsRenewed(t *testing.T) {
 		dead := false
 		dying := &hooked{Bucket: bucket, before: func(operation, key string) error {
 			if dead {
-				return unclear
+				return errUnclear
 			}
 			return nil
 		}}
-		dying.after = on(blobtest.Put, "998-1.json", 1, func() error { dead = true; return unclear })
+		dying.after = on(blobtest.Put, "998-1.json", 1, func() error { dead = true; return errUnclear })
 		if u, err = open(t, dying).Begin(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}

@@ -84,8 +84,8 @@ func on(operation, ending string, n int, act func() error) func(string, string) 
 }
 
 var (
-	unclear = fmt.Errorf("%w: on purpose", blob.ErrUnavailable)
-	notSent = fmt.Errorf("%w: %w: on purpose", blob.ErrUnavailable, blob.ErrNotSent)
+	errUnclear = fmt.Errorf("%w: on purpose", blob.ErrUnavailable)
+	errNotSent = fmt.Errorf("%w: %w: on purpose", blob.ErrUnavailable, blob.ErrNotSent)
 )
 
 func fail(err error) func() error { return func() error { return err } }
@@ -116,7 +116,7 @@ func TestWriteOutage(t *testing.T) {
 		},
 	}
 	for name, change := range changes {
-		for _, cause := range []error{unclear, notSent} {
+		for _, cause := range []error{errUnclear, errNotSent} {
 			t.Run(fmt.Sprintf("%s/%v", name, cause), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					bucket := &hooked{Bucket: blob.NewMemory()}
@@ -134,7 +134,7 @@ func TestWriteOutage(t *testing.T) {
 					took := time.Since(began)
 					wantErr(t, name, err, blob.ErrUnavailable)
 					// What an upload left before its commit nobody will ever see.
-					unknown := cause == unclear && name != "begin"
+					unknown := cause == errUnclear && name != "begin"
 					if errors.Is(err, registry.ErrConflict) || errors.Is(err, registry.ErrOutcomeUnknown) != unknown {
 						t.Errorf("unknown: want %v, got %v", unknown, err)
 					}

@@ -367,7 +367,7 @@ func TestReady(t *testing.T) {
 			t.Errorf("metrics are %s, %v", text, err)
 		}
 	})
-	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "stopping", 503) })
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "stopping", http.StatusServiceUnavailable) })
 	c, err := client.New("http://localhost", client.Options{Transport: client.InProcess(h)})
 	if err != nil {
 		t.Fatal(err)
