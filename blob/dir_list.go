@@ -65,6 +65,8 @@ func (l *dirListing) folder(ctx context.Context, prefix string) (done bool, err 
 			done, err = l.object(prefix+e.name, path+"/"+e.name+"=")
 		case l.options.Delimiter != "":
 			done, err = l.prefix(prefix + e.name + "/")
+		case l.full():
+			done = true // whether anything follows is not worth reading a folder
 		default:
 			done, err = l.folder(ctx, prefix+e.name+"/")
 		}

@@ -193,11 +193,14 @@ func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
 	u.turn.saw(rec.Version)
 	if theirs != nil {
 		u.committed = false
+		winner := new(record)
+		if unseal(key, theirs, winner) == nil {
+			_ = u.r.remember(recordID{u.s, rec.Version}, winner) // else scan says what is wrong with it
+		}
 		return false, nil
 	}
-	won = true
 	u.r.records.put(recordID{u.s, rec.Version}, rec)
-	return won, u.confirm(ctx, rec)
+	return true, u.confirm(ctx, rec)
 }
 
 // confirm looks again at a commit that was answered so late that the collector may

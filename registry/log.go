@@ -23,19 +23,24 @@ func (r *Registry) record(ctx context.Context, s series, n Number) (*record, err
 	if rec, ok := r.records.get(id); ok {
 		return rec, nil
 	}
-	key := s.recordKey(n)
 	rec := new(record)
-	if _, err := r.read(ctx, key, rec); err != nil {
+	if _, err := r.read(ctx, s.recordKey(n), rec); err != nil {
 		return nil, err
 	}
-	if rec.Version != n {
-		return nil, corrupt(key, "is the record of version %d", rec.Version)
+	return rec, r.remember(id, rec)
+}
+
+// remember keeps a record that was read, if it is the one that belongs there.
+func (r *Registry) remember(id recordID, rec *record) error {
+	key := id.recordKey(id.number)
+	if rec.Version != id.number {
+		return corrupt(key, "is the record of version %d", rec.Version)
 	}
 	if _, err := ParseID(string(rec.Folder)); err != nil {
-		return nil, corrupt(key, "names a folder that none of ours is")
+		return corrupt(key, "names a folder that none of ours is")
 	}
 	r.records.put(id, rec)
-	return rec, nil
+	return nil
 }
 
 // recordRange reads the records from first to last, side by side.
@@ -112,9 +117,8 @@ func (r *Registry) logPage(ctx context.Context, s series, before Number, limit i
 }
 
 const (
-	keysForLatest = 4    // all of the newest number, which has three at most, and one more
-	keysForScan   = 20   // where the newest is deleted
-	keysForPage   = 1000 // the most that a store gives
+	keysForScan = 20   // where the newest is deleted
+	keysForPage = 1000 // the most that a store gives
 )
 
 // top is the highest number that the log has, deleted or not; 0 when it is empty.
@@ -138,28 +142,53 @@ func (r *Registry) top(ctx context.Context, s series) (Number, error) {
 }
 
 // latest is the highest number that is not deleted, at one moment during the call; 0
-// when there is none.
+// when there is none. read has the record of the answer, where it is the top, fetched
+// on the way for a caller who goes on to ask for it.
 //
-// Two reads of the bucket are not one. The answer from a single page and _model.json
-// beside it holds when it is the very top (then it was the latest just before any
-// deletion in between). Every other answer is read again in order, log first, and
-// holds only if no number was added meanwhile and the version is still not deleted: a
-// listing need not show one moment (a folder is read name by name), and so may show a
-// later deletion and not an earlier one.
-func (r *Registry) latest(ctx context.Context, s series) (n Number, err error) {
+// Reads of the bucket one after another are not one. The first answer holds when it
+// is the very top (then it was the latest just before any deletion in between). Every
+// other answer is read again in order, log first, and holds only if no number was
+// added meanwhile and the version is still not deleted: a listing need not show one
+// moment (a folder is read name by name), and so may show a later deletion and not an
+// earlier one.
+//
+// The top is one key: a store may have to read a whole folder for a second one. Its
+// tombstone is looked for beside the listing where an earlier call gives a good guess.
+func (r *Registry) latest(ctx context.Context, s series, read bool) (n Number, err error) {
 	var body *modelBody
-	var page []entry
+	var top Number
+	var buried bool
+	guess, guessed := r.tops.get(s)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { body, err = r.readModel(gctx, s); return err })
-	g.Go(func() (err error) { page, _, err = r.logPage(gctx, s, 0, keysForLatest); return err })
+	g.Go(func() (err error) { top, err = r.top(gctx, s); return err })
+	if guessed {
+		g.Go(func() (err error) { buried, err = r.exists(gctx, s.tombstoneKey(guess)); return err })
+	}
 	if err := g.Wait(); err != nil {
 		return 0, err
 	}
 	if body == nil {
 		return 0, fmt.Errorf("%s: %w", s, ErrModelNotFound)
 	}
-	if len(page) > 0 && !page[0].deleted && page[0].number > body.DeletedThrough {
-		return page[0].number, nil
+	if top > body.DeletedThrough {
+		if top != guess {
+			g, gctx := errgroup.WithContext(ctx)
+			g.Go(func() (err error) { buried, err = r.exists(gctx, s.tombstoneKey(top)); return err })
+			if read {
+				g.Go(func() error {
+					_, _ = r.record(gctx, s, top) // the caller meets the error again, if it asks
+					return nil
+				})
+			}
+			if err := g.Wait(); err != nil {
+				return 0, err
+			}
+			r.tops.put(s, top)
+		}
+		if !buried {
+			return top, nil
+		}
 	}
 	for range 20 {
 		top, alive, err := r.scanLatest(ctx, s)

@@ -75,7 +75,7 @@ func (r *Registry) Model(ctx context.Context, t Tenant, m Model) (*ModelInfo, er
 func (r *Registry) fillModel(ctx context.Context, s series, info *ModelInfo) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		n, err := r.latest(gctx, s)
+		n, err := r.latest(gctx, s, false)
 		if err == nil && n > 0 {
 			info.Latest = &n
 		}

@@ -33,6 +33,7 @@ type Registry struct {
 	log     *slog.Logger
 
 	records *lru[recordID, *record]  // immutable
+	tops    *lru[series, Number]     // the newest numbers that were seen; others may add to them
 	stored  *lru[recordID, *Version] // immutable facts, by number
 	turns   map[series]*turn         // models that are being published to, by mu
 	mu      sync.Mutex               // guards turns
@@ -59,6 +60,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 	r := &Registry{
 		bucket: bucket, options: o, log: o.Log,
 		records: newLRU[recordID, *record](20_000),
+		tops:    newLRU[series, Number](10_000),
 		stored:  newLRU[recordID, *Version](1_000),
 		turns:   map[series]*turn{},
 		after:   newCleanups(64),

@@ -49,7 +49,7 @@ func (r *Registry) number(ctx context.Context, s series, sel Selector) (Number, 
 		}
 		return a.Version, nil
 	}
-	n, err := r.latest(ctx, s)
+	n, err := r.latest(ctx, s, true)
 	if err == nil && n == 0 {
 		err = r.noVersion(ctx, s, sel)
 	}
@@ -85,7 +85,7 @@ func (r *Registry) noVersion(ctx context.Context, s series, sel Selector) error 
 	if body == nil {
 		return fmt.Errorf("%s: %w", s, ErrModelNotFound)
 	}
-	latest, err := r.latest(ctx, s)
+	latest, err := r.latest(ctx, s, false)
 	switch {
 	case err != nil:
 		return err
