@@ -226,8 +226,13 @@ func (u *Upload) confirm(ctx context.Context, rec *record) error {
 }
 
 // scan reads the records from u.scanned to last. It ends with ErrLabelTaken when one
-// carries the label, and sets twin when one carries the operation.
+// carries the label, and sets twin when one carries the operation. Without a label, and
+// with a key that was made for this upload alone, there is nothing to look for.
 func (u *Upload) scan(ctx context.Context, last Number) error {
+	if u.p.Label == "" && !u.given {
+		u.scanned = max(u.scanned, last)
+		return nil
+	}
 	err := u.r.recordRange(ctx, u.s, u.scanned+1, last, func(rec *record) error {
 		switch {
 		case u.twin != nil:
