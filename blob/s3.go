@@ -26,7 +26,6 @@ type S3 struct {
 	core      minio.Core
 	hashed    bool // the connection is not encrypted, so that each body is signed
 	transport http.RoundTripper
-	buffers   buffers
 }
 
 // s3Config says where a bucket is.

@@ -39,7 +39,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.Reader, o PutOptions) 
 	size := max(partSize, (o.Size+maxParts-1)/maxParts) // of a part
 	_, rewinds := body.(io.Seeker)                      // then Retry sends it again
 	body = &sizedBody{body: body, size: o.Size}
-	first, err := readFirst(body, o.Size, size, &s.buffers)
+	first, err := readFirst(body, o.Size, size)
 	switch {
 	case err == io.EOF:
 		return s.putWhole(ctx, key, first, o, rewinds)
@@ -51,9 +51,9 @@ func (s *S3) Put(ctx context.Context, key string, body io.Reader, o PutOptions) 
 
 // readFirst reads the beginning of a body, at most limit bytes. The error is io.EOF if
 // that was all.
-func readFirst(body io.Reader, size, limit int64, b *buffers) ([]byte, error) {
+func readFirst(body io.Reader, size, limit int64) ([]byte, error) {
 	if size > limit {
-		buffer := b.get(limit)
+		buffer := make([]byte, limit)
 		n, err := fill(body, buffer)
 		return buffer[:n], err
 	}
@@ -67,7 +67,7 @@ func readFirst(body io.Reader, size, limit int64, b *buffers) ([]byte, error) {
 		if have += n; err != nil || int64(have) >= limit {
 			return buffer[:have], err
 		}
-		grown := b.get(min(limit, 8*int64(len(buffer))))
+		grown := make([]byte, min(limit, 8*int64(len(buffer))))
 		copy(grown, buffer)
 		buffer = grown
 	}
@@ -171,7 +171,8 @@ type partUpload struct {
 // send reads and sends: buffer holds the first part, and is as long as each but the last.
 func (u *partUpload) send(ctx context.Context, buffer []byte, body io.Reader) error {
 	size := len(buffer)
-	var g errgroup.Group // when one fails the others end: what is cut off may still land after the abort
+	sent := make(chan []byte, partsAhead+1) // buffers to be filled again
+	var g errgroup.Group                    // when one fails the others end: what is cut off may still land after the abort
 	var stop atomic.Bool
 	g.SetLimit(partsAhead)
 	n, err := size, error(nil)
@@ -183,17 +184,21 @@ func (u *partUpload) send(ctx context.Context, buffer []byte, body io.Reader) er
 		u.size += int64(n)
 		full, data := buffer, buffer[:n]
 		g.Go(func() error { // waits while partsAhead are under way
-			defer u.s.buffers.put(full)
 			err := u.part(ctx, number, data)
 			if err != nil {
 				stop.Store(true)
 			}
+			sent <- full
 			return err
 		})
 		if err == io.EOF || stop.Load() {
 			break
 		}
-		buffer = u.s.buffers.get(int64(size))
+		select {
+		case buffer = <-sent:
+		default:
+			buffer = make([]byte, size)
+		}
 		if n, err = fill(body, buffer); err != nil && err != io.EOF {
 			break
 		}
@@ -257,23 +262,4 @@ func (u *partUpload) completed(ctx context.Context) error {
 	}
 	u.etag = o.ETag
 	return nil
-}
-
-// buffers keeps the buffers of parts for the next upload.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) get(size int64) []byte {
-	if size == partSize {
-		if p, ok := b.pool.Get().(*[]byte); ok {
-			return *p
-		}
-	}
-	return make([]byte, size)
-}
-
-func (b *buffers) put(buffer []byte) {
-	if cap(buffer) == partSize {
-		buffer = buffer[:partSize]
-		b.pool.Put(&buffer)
-	}
 }
