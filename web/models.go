@@ -52,7 +52,7 @@ func (s *Server) listModels(c *call) error {
 }
 
 // listAllModels lists the models of all tenants that the caller may see. A page begins
-// behind "after", which is a tenant and a model: "acme/fraud", or "acme/" for all of it.
+// behind the model "after" of "tenant"; without "after", with all of that tenant.
 func (s *Server) listAllModels(c *call) error {
 	q, err := c.query("limit", "tenant", "after", "include")
 	if err != nil {
