@@ -56,7 +56,7 @@ func badRequests() []bad {
 		{"latest of no model", "GET", "/v1/tenants/acme/models/none/versions/latest", "", nil, 404, "model_not_found", "acme/none", ""},
 		{"versions of no model", "GET", "/v1/tenants/acme/models/none/versions", "", nil, 404, "model_not_found", "acme/none", ""},
 		{"no such version", "GET", fraud + "/versions/9", "", nil, 404, "version_not_found", "acme/fraud has no version 9; latest is 1", ""},
-		{"no such label", "GET", fraud + "/versions/v9", "", nil, 404, "version_not_found", "acme/fraud:v9", ""},
+		{"no such label", "GET", fraud + "/versions/v9", "", nil, 404, "version_not_found", "acme/fraud has no version v9", ""},
 		{"no such alias", "GET", fraud + "/versions/@nobody", "", nil, 404, "alias_not_found", "has no alias nobody", ""},
 		{"no such file", "GET", fraud + "/versions/1/files/other", "", nil, 404, "file_not_found", "has no file other; it has model.joblib", ""},
 		{"deleted version", "GET", fraud + "/versions/2", "", nil, 410, "version_deleted", "version 2", "restore"},
@@ -133,7 +133,7 @@ func badRequests() []bad {
 		{"delete latest with another number", "DELETE", fraud + "/versions/latest", "", []string{"If-Match", `"7"`}, 412, "precondition_failed", "it is version 1, expected was 7", ""},
 		{"delete with a number that is none", "DELETE", fraud + "/versions/1", "", []string{"If-Match", `"x"`}, 400, "bad_request", "If-Match is", `"7"`},
 		{"delete what an alias names", "DELETE", fraud + "/versions/1", "", nil, 409, "alias_in_use", "champion", "alias first"},
-		{"delete a model with an alias", "DELETE", fraud, "", nil, 409, "alias_in_use", "champion", "aliases first"},
+		{"delete a model with an alias", "DELETE", fraud, "", nil, 409, "alias_in_use", "champion", "remove the alias first"},
 		{"delete a deleted version", "DELETE", fraud + "/versions/2", "", nil, 410, "version_deleted", "", ""},
 		{"delete no model", "DELETE", "/v1/tenants/acme/models/none", "", nil, 404, "model_not_found", "", ""},
 
