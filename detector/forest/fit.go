@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 )
 
 // Fit trains a forest on n rows of d values (scaled already, if they are to be) and
@@ -26,23 +23,20 @@ func Fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float
 		return nil, nil, fmt.Errorf("train forest: %w", err)
 	}
 	f := &Forest{Features: d, MaxFeatures: t.features, MaxSamples: t.samples, Rows: n, Offset: -0.5, Trees: make([]Tree, p.Trees)}
-	err = inParallel(ctx, p.Trees, func() func(int) {
+	err = inParallel(ctx, p.Trees, func() (func(int), func()) {
 		w := worker{training: t}
-		return func(i int) { f.Trees[i] = w.tree(t.seeds[i]) }
+		return func(i int) { f.Trees[i] = w.tree(t.seeds[i]) }, func() {}
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("train forest: %w", err)
 	}
 
-	scores := make([]float64, n)
-	const chunk = 1024 // rows
-	err = inParallel(ctx, (n+chunk-1)/chunk, func() func(int) {
-		return func(i int) {
-			from, to := i*chunk, min((i+1)*chunk, n)
-			f.ScoreSamples(scores[from:to], x[from*d:to*d])
-		}
-	})
+	c, err := Compile(f, nil)
 	if err != nil {
+		return nil, nil, fmt.Errorf("train forest: %w", err)
+	}
+	scores := make([]float64, n)
+	if err := c.score(ctx, scores, x, 0, c.sumBlock); err != nil {
 		return nil, nil, fmt.Errorf("train forest: %w", err)
 	}
 	if p.Contamination != 0 {
@@ -167,25 +161,4 @@ func (w *worker) gather() {
 		}
 		b.columns = append(b.columns, values)
 	}
-}
-
-// inParallel calls work(0) … work(n-1) on all processors; start makes the work of one
-// goroutine. It returns when all are done, or ctx's error.
-func inParallel(ctx context.Context, n int, start func() (work func(int))) error {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			work := start()
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				work(i)
-			}
-		})
-	}
-	wg.Wait()
-	return ctx.Err()
 }
