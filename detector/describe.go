@@ -105,7 +105,10 @@ func (d *Describer) Facts(features []string) (registry.Facts, error) {
 	if err != nil {
 		return registry.Facts{}, err
 	}
-	v := &Detector{features: names, levels: DefaultLevels(), scaler: p.Scaler, forest: p.Forest}
+	v, err := newDetector(names, DefaultLevels(), p)
+	if err != nil {
+		return registry.Facts{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	i := slices.IndexFunc(d.looks, func(l *look) bool { return l.name == files[0] })
 	return factsOf(d.looks[i].said, v.record(files))
 }

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"modelbucket/detector/forest"
+	"modelbucket/detector/sklearn"
 	"modelbucket/registry"
 )
 
@@ -15,8 +16,16 @@ type Detector struct {
 	number   registry.Number
 	features []string // empty where they have no names
 	levels   ThreatLevels
-	scaler   *forest.Scaler // nil: rows go to the forest as they are
-	forest   *forest.Forest
+	compiled *forest.Compiled
+}
+
+// newDetector compiles what an artifact holds, which then is no longer needed.
+func newDetector(features []string, levels ThreatLevels, p *sklearn.Pipeline) (*Detector, error) {
+	c, err := forest.Compile(p.Forest, p.Scaler)
+	if err != nil {
+		return nil, err
+	}
+	return &Detector{features: features, levels: levels, compiled: c}, nil
 }
 
 // Version is the number of the version that the detector was loaded from; 0 for one
@@ -28,25 +37,22 @@ func (d *Detector) Version() registry.Number { return d.number }
 func (d *Detector) Features() []string { return slices.Clone(d.features) }
 
 // Width is the number of values of a row.
-func (d *Detector) Width() int { return d.forest.Features }
+func (d *Detector) Width() int { return d.compiled.Features() }
 
 // Trees is the size of the forest.
-func (d *Detector) Trees() int { return len(d.forest.Trees) }
+func (d *Detector) Trees() int { return d.compiled.Trees() }
 
 // Levels are the cuts that the detector rates scores by.
 func (d *Detector) Levels() ThreatLevels { return d.levels }
 
 // Floor is the score that no event is below.
-func (d *Detector) Floor() float64 { return scoreFloor(d.forest) }
+func (d *Detector) Floor() float64 { return d.compiled.Floor() }
 
 // Bytes is the memory that the detector holds.
 func (d *Detector) Bytes() int64 {
-	n := int64(unsafe.Sizeof(*d)) + d.forest.Bytes() + int64(cap(d.features))*int64(unsafe.Sizeof(""))
+	n := int64(unsafe.Sizeof(*d)) + d.compiled.Bytes() + int64(cap(d.features))*int64(unsafe.Sizeof(""))
 	for _, name := range d.features {
 		n += int64(len(name))
-	}
-	if d.scaler != nil {
-		n += d.scaler.Bytes()
 	}
 	return n
 }
@@ -55,18 +61,7 @@ func (d *Detector) Bytes() int64 {
 // scikit-learn's decision_function gives. A score is below 0 if and only if the row is
 // an anomaly.
 func (d *Detector) Score(scores, rows []float64) {
-	if d.scaler != nil {
-		rows = slices.Clone(rows)
-	}
-	d.score(scores, rows)
-}
-
-// score is Score, and leaves rows scaled.
-func (d *Detector) score(scores, rows []float64) {
-	if d.scaler != nil {
-		d.scaler.Transform(rows, rows)
-	}
-	d.forest.DecisionFunction(scores, rows)
+	d.compiled.DecisionFunction(scores, rows)
 	for i, s := range scores {
 		scores[i] = settle(s)
 	}

@@ -73,16 +73,6 @@ func (t ThreatLevels) Reachable(floor float64) []Level {
 	return append(reachable, Low)
 }
 
-// scoreFloor is the lowest score that a forest can give: that of a row which every
-// tree parts from all others at once.
-func scoreFloor(f *forest.Forest) float64 {
-	c := forest.AverageDepth(f.MaxSamples)
-	if c == 0 {
-		return -0.5 - f.Offset // every score is this one
-	}
-	return -math.Exp2(-1/c) - f.Offset
-}
-
 // LevelChoice says which cuts training gives a detector; the zero value is the
 // DefaultLevels. In JSON it is "default", "calibrated" or an object of cuts, where
 // those left out are the default ones.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"modelbucket/blob"
 	"modelbucket/detector/forest"
@@ -48,14 +47,17 @@ func load(ctx context.Context, r *registry.Registry, v *registry.Version) (*Dete
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotADetector, err)
 	}
-	d := &Detector{number: v.Version, features: record.Features, levels: record.Levels, scaler: p.Scaler, forest: p.Forest}
+	d, err := newDetector(record.Features, record.Levels, p)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotADetector, err)
+	}
+	d.number = v.Version
 	if n := len(d.features); n != 0 && n != d.Width() {
 		return nil, fmt.Errorf("%w: its record names %d features, its forest takes %d", ErrNotADetector, n, d.Width())
 	}
 	if err := d.check(record.Golden); err != nil {
 		return nil, err
 	}
-	d.trim()
 	return d, nil
 }
 
@@ -91,15 +93,6 @@ func (d *Detector) check(golden []Golden) error {
 		}
 	}
 	return nil
-}
-
-// trim gives up what scoring does not need.
-func (d *Detector) trim() {
-	for i := range d.forest.Trees {
-		t := &d.forest.Trees[i]
-		t.Stats = nil
-		t.Nodes = slices.Clip(t.Nodes)
-	}
 }
 
 // record begins the record of a detector.

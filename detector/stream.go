@@ -121,7 +121,7 @@ func (s *scoring) score() {
 		s.scores = make([]float64, block)
 	}
 	s.scores = s.scores[:n]
-	s.d.score(s.scores, s.rows)
+	s.d.Score(s.scores, s.rows)
 	scored, begin := 0, 0
 	for i := range s.results {
 		r := &s.results[i]

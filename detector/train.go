@@ -89,7 +89,12 @@ func train(ctx context.Context, set *TrainingSet, o TrainOptions) (*Trained, err
 		return nil, err
 	}
 
-	t := &Trained{Detector: &Detector{features: names, levels: levels, scaler: scaler, forest: f}}
+	pipeline := &sklearn.Pipeline{Scaler: scaler, Forest: f, FeatureNames: names, Params: &params}
+	trained, err := newDetector(names, levels, pipeline)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trained{Detector: trained}
 	t.Record = t.Detector.record([]registry.FileName{ArtifactName})
 	t.Record.Golden = t.golden(columns, rows)
 	t.Record.Training = &Training{
@@ -105,7 +110,7 @@ func train(ctx context.Context, set *TrainingSet, o TrainOptions) (*Trained, err
 	}{set.SHA256, o.SklearnVersion, o.Features, params, o.Levels}); err != nil {
 		return nil, err
 	}
-	return t, t.write(params, o.SklearnVersion)
+	return t, t.write(pipeline, o.SklearnVersion)
 }
 
 // checkSize refuses parameters that would fill the memory, before anything is built.
@@ -174,8 +179,7 @@ func missing(names []string, columns []*column, samples int) map[string]int {
 }
 
 // write makes the artifact, and the facts about it by reading it back.
-func (t *Trained) write(params forest.Params, version string) error {
-	p := &sklearn.Pipeline{Scaler: t.Detector.scaler, Forest: t.Detector.forest, FeatureNames: t.Detector.features, Params: &params}
+func (t *Trained) write(p *sklearn.Pipeline, version string) error {
 	var artifact bytes.Buffer
 	if err := sklearn.Write(&artifact, p, sklearn.WriteOptions{SklearnVersion: version}); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err) // all but the version is in order
