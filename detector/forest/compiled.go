@@ -143,7 +143,9 @@ func (c *Compiled) sumMissing(keys []int32) float64 {
 // scratch is what scoring a block of rows needs.
 type scratch struct {
 	keys    []int32
-	missing []int32 // rows that lack a value
+	missing []int32  // rows that lack a value
+	ranks   []uint16 // for Tables
+	words   []uint64
 }
 
 // scratches outlive the calls, since allocating them takes longer than scoring a few
@@ -154,7 +156,7 @@ func borrow() *scratch { return scratches.Get().(*scratch) }
 
 // giveBack keeps s for the next call unless rows were so wide that it grew large.
 func (s *scratch) giveBack() {
-	if held(s.keys)+held(s.missing) <= 1<<20 {
+	if held(s.keys)+held(s.missing)+held(s.ranks)+held(s.words) <= 1<<20 {
 		scratches.Put(s)
 	}
 }

@@ -176,6 +176,15 @@ func compiledScoresAsForest(t *rapid.T) {
 		t.Fatal(err)
 	}
 	c.agrees(t, "nodes", compiled)
+	plan, ok := compiled.PlanTables()
+	if !ok {
+		return
+	}
+	tables := plan.Build()
+	if tables.Bytes() != plan.Bytes() {
+		t.Fatalf("%d bytes were planned, there are %d", plan.Bytes(), tables.Bytes())
+	}
+	c.agrees(t, "tables", tables)
 }
 
 func TestCompiledScoresAsForest(t *testing.T) { rapid.Check(t, compiledScoresAsForest) }
