@@ -105,14 +105,8 @@ func (c *Compiled) longest() float64 { return float64(c.trees) * AverageDepth(c.
 
 // finish makes scores of sums.
 func finish(sums []float64, longest, offset float64) {
-	if longest == 0 {
-		for i := range sums {
-			sums[i] = -0.5 - offset
-		}
-		return
-	}
 	for i, s := range sums {
-		sums[i] = -math.Exp2(-(s / longest)) - offset
+		sums[i] = scoreOf(s, longest) - offset
 	}
 }
 

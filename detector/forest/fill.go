@@ -8,7 +8,7 @@ import (
 // Build makes the tables. It takes milliseconds.
 func (p *Plan) Build() *Tables {
 	b := tableBuilder{
-		words: make([]uint64, p.words), codes: make([]uint8, p.codes), sets: make([]uint64, p.sets),
+		words: make([]uint64, p.words), codes: make([]uint8, p.codes+maxCells), sets: make([]uint64, p.sets),
 		buckets: make([]uint16, p.buckets), keys: make([]int32, p.keys),
 		values: make([][256]float64, p.valueTables), leaves: make([][4][maxSetLeaves]float64, p.leafTables),
 	}
@@ -71,7 +71,8 @@ func (b *tableBuilder) quad(q *quad, plan *quadPlan, c *chunkPlan) {
 		if plan.bySets {
 			g.at, g.sets = at, take(&b.sets, total)
 		} else {
-			q.at, q.codes = at, take(&b.codes, total)
+			q.at, q.codes = at, b.codes[:total+maxCells]
+			take(&b.codes, total)
 		}
 	}
 	if plan.bySets {
@@ -103,7 +104,7 @@ func (b *tableBuilder) quad(q *quad, plan *quadPlan, c *chunkPlan) {
 // strides are those of the pieces for this feature, and then for the next.
 func (b *tableBuilder) column(plan *quadPlan, c *chunkPlan, feature int, strides *[4]int) column {
 	at, _ := slices.BinarySearch(c.features, feature)
-	keys := c.ranks[at].keys
+	keys := c.ranks[at].thresholds
 	words := take(&b.words, len(keys)+1)
 	for k := range plan.pieces {
 		p := &plan.pieces[k]

@@ -69,7 +69,7 @@ func (c *Compiled) PlanTables() (*Plan, bool) {
 func (p *Plan) Bytes() int64 {
 	const page = 8 << 10
 	n := int64(0)
-	for _, part := range []int64{8 * p.words, p.codes, 8 * p.sets, 2 * p.buckets, 4 * p.keys, 8 * 256 * p.valueTables, 8 * 4 * maxSetLeaves * p.leafTables} {
+	for _, part := range []int64{8 * p.words, p.codes + maxCells, 8 * p.sets, 2 * p.buckets, 4 * p.keys, 8 * 256 * p.valueTables, 8 * 4 * maxSetLeaves * p.leafTables} {
 		n += (part + page - 1) / page * page
 	}
 	return n + p.headers()
@@ -264,7 +264,7 @@ func (p *Plan) count(c *chunkPlan) {
 		for _, group := range q.groups {
 			for _, f := range group {
 				k, _ := slices.BinarySearch(c.features, f)
-				p.words += int64(len(c.ranks[k].keys)) + 1
+				p.words += int64(len(c.ranks[k].thresholds)) + 1
 			}
 			for k := range 4 {
 				if q.bySets {

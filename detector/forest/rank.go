@@ -10,10 +10,13 @@ import (
 // a table by the value's key, then a few steps of a binary search.
 type rankTable struct {
 	low, high int32 // keys outside are taken for these: ranks 0 and all
-	shift     uint8
-	top       uint32   // the search's first step; 0 where the table says all
-	below     []uint16 // … the thresholds below each bucket of keys
-	keys      []int32  // ascending, then as many of the largest int32 as a search may run into
+	// Keys between from and to have one rank, and there are more of them than between
+	// any other two thresholds: mostly those around 0, where keys are dense.
+	from, to int32
+	shift    uint8
+	step     uint32   // the first of the search
+	below    []uint16 // the number of thresholds below each bucket of keys
+	keys     []int32  // ascending, then as many of the largest int32 as a search may run into
 }
 
 const (
@@ -21,25 +24,29 @@ const (
 	maxBuckets = 1 << 13
 )
 
-// rankShape is what a rankTable will take, found out before it is allocated.
+// rankShape is a rankTable without its contents: what it takes is found out before it is
+// allocated.
 type rankShape struct {
-	keys    []int32
-	low     int32
-	high    int32
-	shift   uint8
-	buckets int
-	top     int
+	rankTable
+	thresholds   []int32
+	buckets, top int
 }
 
 // newRankShape takes ascending keys of at least one threshold.
 func newRankShape(keys []int32) rankShape {
-	s := rankShape{keys: keys, low: keys[0], high: keys[len(keys)-1] + 1} // below the largest int32
-	span := uint64(int64(s.high) - int64(s.low))
+	s := rankShape{thresholds: keys}
+	s.low, s.high = keys[0], keys[len(keys)-1]+1 // which is below the largest int32
+	s.from, s.to = s.low, s.low
+	for i := range keys[1:] {
+		if from, to := keys[i]+1, keys[i+1]; int64(to)-int64(from) > int64(s.to)-int64(s.from) {
+			s.from, s.to = from, to
+		}
+	}
 	want := min(maxBuckets, 64<<bits.Len(uint(len(keys)/16)))
-	for span>>s.shift >= uint64(want) {
+	for s.bucket(s.high) >= uint32(want) {
 		s.shift++
 	}
-	s.buckets = int(span>>s.shift) + 1
+	s.buckets = int(s.bucket(s.high)) + 1
 	fullest := 0
 	for i := 0; i < len(keys); {
 		j := i + 1
@@ -53,38 +60,42 @@ func newRankShape(keys []int32) rankShape {
 	return s
 }
 
-func (s *rankShape) bucket(key int32) int {
-	return int(uint32(int64(key)-int64(s.low)) >> s.shift)
+// bucket is the bucket of a key. Between low and high it never falls.
+func (t *rankTable) bucket(key int32) uint32 {
+	key = min(max(key, t.low), t.high)
+	return (uint32(min(key, t.from)-t.low) + uint32(max(key, t.to)-t.to)) >> t.shift
 }
 
 // padded is the length of the table's keys.
-func (s *rankShape) padded() int { return len(s.keys) + 2*s.top }
+func (s *rankShape) padded() int { return len(s.thresholds) + 2*s.top }
 
 // table builds the table in memory of the right length: buckets and padded.
 func (s *rankShape) table(below []uint16, keys []int32) rankTable {
 	i := 0
 	for b := range below {
-		for i < len(s.keys) && s.bucket(s.keys[i]) < b {
+		for i < len(s.thresholds) && s.bucket(s.thresholds[i]) < uint32(b) {
 			i++
 		}
 		below[b] = uint16(i)
 	}
-	for k := copy(keys, s.keys); k < len(keys); k++ {
+	for k := copy(keys, s.thresholds); k < len(keys); k++ {
 		keys[k] = math.MaxInt32
 	}
-	return rankTable{s.low, s.high, s.shift, uint32(s.top), below, keys}
+	t := s.rankTable
+	t.step, t.below, t.keys = uint32(s.top), below, keys
+	return t
 }
 
 // ranks writes the ranks of keys to dst, which has as many. Four searches run at once,
-// without a branch: lessOne is 1 where a threshold is below the key.
+// without a branch.
 func (t *rankTable) ranks(dst []uint16, keys []int32) {
 	dst = dst[:len(keys)]
 	thresholds := t.keys
 	i := 0
 	for ; i+4 <= len(keys); i += 4 {
 		k0, k1, k2, k3 := keys[i], keys[i+1], keys[i+2], keys[i+3]
-		a, b, c, d := t.bucketBelow(k0), t.bucketBelow(k1), t.bucketBelow(k2), t.bucketBelow(k3)
-		for h := t.top; h > 0; h >>= 1 {
+		a, b, c, d := uint32(t.below[t.bucket(k0)]), uint32(t.below[t.bucket(k1)]), uint32(t.below[t.bucket(k2)]), uint32(t.below[t.bucket(k3)])
+		for h := t.step; h > 0; h >>= 1 {
 			a += less(thresholds[a+h-1], k0) & h
 			b += less(thresholds[b+h-1], k1) & h
 			c += less(thresholds[c+h-1], k2) & h
@@ -93,17 +104,12 @@ func (t *rankTable) ranks(dst []uint16, keys []int32) {
 		dst[i], dst[i+1], dst[i+2], dst[i+3] = uint16(a), uint16(b), uint16(c), uint16(d)
 	}
 	for ; i < len(keys); i++ {
-		a := t.bucketBelow(keys[i])
-		for h := t.top; h > 0; h >>= 1 {
+		a := uint32(t.below[t.bucket(keys[i])])
+		for h := t.step; h > 0; h >>= 1 {
 			a += less(thresholds[a+h-1], keys[i]) & h
 		}
 		dst[i] = uint16(a)
 	}
-}
-
-func (t *rankTable) bucketBelow(key int32) uint32 {
-	key = min(max(key, t.low), t.high)
-	return uint32(t.below[uint32(key-t.low)>>t.shift])
 }
 
 // less is all ones if a < b, else 0.

@@ -62,11 +62,7 @@ func (f *Forest) scoreBlock(dst []float64, values []float32) {
 	}
 	longest := float64(len(f.Trees)) * AverageDepth(f.MaxSamples)
 	for r, depth := range dst {
-		if longest == 0 {
-			dst[r] = -0.5
-			continue
-		}
-		dst[r] = -math.Exp2(-(depth / longest))
+		dst[r] = scoreOf(depth, longest)
 	}
 }
 

@@ -33,7 +33,7 @@ type chunk struct {
 type quad struct {
 	groups []group // one of them: cells are codes of leaves; more: sets of leaves
 
-	codes  []uint8       // the cells of the four pieces, one after another
+	codes  []uint8       // the cells of the four pieces, one after another, and maxCells more
 	at     [4]uint32     // where they begin
 	values *[256]float64 // by code
 	leaves *[4][64]float64
@@ -109,8 +109,6 @@ func (c *chunk) add(s *scratch, sums []float64) {
 		switch q := &c.quads[i]; {
 		case len(q.groups) > 1:
 			q.addBySets(s, sums)
-		case len(q.groups[0].columns) == 3:
-			q.addByCodes3(s.ranks, sums)
 		default:
 			q.groups[0].number(s.words[:n], s.ranks)
 			q.addByCodes(s.words[:n], sums)
@@ -118,62 +116,63 @@ func (c *chunk) add(s *scratch, sums []float64) {
 	}
 }
 
-// number writes the numbers of the cells of each row in the group to words.
+// number writes the numbers of the cells of each row in the group to words: up to three
+// features at a time, for which there are registers.
 func (g *group) number(words []uint64, ranks []uint16) {
 	n := len(words)
+	of := func(c *column) ([]uint16, []uint64) { return ranks[c.feature*n:][:n], c.words }
 	columns := g.columns
-	of := func(k int) ([]uint16, []uint64) {
-		f := columns[k].feature
-		return ranks[f*n:][:n], columns[k].words
-	}
-	if len(columns)%2 == 0 {
+	switch first := len(columns) % 3; {
+	case len(columns) == 0:
 		clear(words)
-	} else {
-		r, w := of(0)
+		return
+	case first == 1:
+		r, w := of(&columns[0])
 		for i := range words {
 			words[i] = w[r[i]]
 		}
 		columns = columns[1:]
-	}
-	for ; len(columns) > 0; columns = columns[2:] {
-		r0, w0 := of(0)
-		r1, w1 := of(1)
+	case first == 2:
+		r0, w0 := of(&columns[0])
+		r1, w1 := of(&columns[1])
 		for i := range words {
-			words[i] += w0[r0[i]] + w1[r1[i]]
+			words[i] = w0[r0[i]] + w1[r1[i]]
+		}
+		columns = columns[2:]
+	default:
+		r0, w0 := of(&columns[0])
+		r1, w1 := of(&columns[1])
+		r2, w2 := of(&columns[2])
+		for i := range words {
+			words[i] = w0[r0[i]] + w1[r1[i]] + w2[r2[i]]
+		}
+		columns = columns[3:]
+	}
+	for ; len(columns) > 0; columns = columns[3:] {
+		r0, w0 := of(&columns[0])
+		r1, w1 := of(&columns[1])
+		r2, w2 := of(&columns[2])
+		for i := range words {
+			words[i] += w0[r0[i]] + w1[r1[i]] + w2[r2[i]]
 		}
 	}
 }
 
-// addByCodes adds the values of the leaves, in the order of the trees.
+// addByCodes adds the values of the leaves, in the order of the trees. What a cell's
+// number can be at most is the size of an array: so the compiler need not check it.
 func (q *quad) addByCodes(words []uint64, sums []float64) {
 	words = words[:len(sums)]
-	values, codes := q.values, q.codes
-	a, b, c, d := uint64(q.at[0]), uint64(q.at[1]), uint64(q.at[2]), uint64(q.at[3])
+	values := q.values
+	g0 := (*[maxCells]uint8)(q.codes[q.at[0]:])
+	g1 := (*[maxCells]uint8)(q.codes[q.at[1]:])
+	g2 := (*[maxCells]uint8)(q.codes[q.at[2]:])
+	g3 := (*[maxCells]uint8)(q.codes[q.at[3]:])
 	for i, s := range sums {
 		w := words[i]
-		s += values[codes[a+w&0xffff]]
-		s += values[codes[b+w>>16&0xffff]]
-		s += values[codes[c+w>>32&0xffff]]
-		s += values[codes[d+w>>48]]
-		sums[i] = s
-	}
-}
-
-// addByCodes3 is number and addByCodes in one for three features, the usual case.
-func (q *quad) addByCodes3(ranks []uint16, sums []float64) {
-	n := len(sums)
-	columns := q.groups[0].columns
-	r0, w0 := ranks[columns[0].feature*n:][:n], columns[0].words
-	r1, w1 := ranks[columns[1].feature*n:][:n], columns[1].words
-	r2, w2 := ranks[columns[2].feature*n:][:n], columns[2].words
-	values, codes := q.values, q.codes
-	a, b, c, d := uint64(q.at[0]), uint64(q.at[1]), uint64(q.at[2]), uint64(q.at[3])
-	for i, s := range sums {
-		w := w0[r0[i]] + w1[r1[i]] + w2[r2[i]]
-		s += values[codes[a+w&0xffff]]
-		s += values[codes[b+w>>16&0xffff]]
-		s += values[codes[c+w>>32&0xffff]]
-		s += values[codes[d+w>>48]]
+		s += values[g0[uint16(w)]]
+		s += values[g1[uint16(w>>16)]]
+		s += values[g2[uint16(w>>32)]]
+		s += values[g3[w>>48]]
 		sums[i] = s
 	}
 }
