@@ -7,8 +7,8 @@ import (
 
 // Here the pool keeps its books. All but reserve is called with Pool.mu held.
 
-// reserve takes bytes of the budget for an entry, from idle detectors where it must. It
-// waits while there are only others.
+// reserve takes bytes of the budget for an entry: where it must from the tables of idle
+// detectors, and then from these. It waits while there are only others.
 func (p *Pool) reserve(ctx context.Context, e *entry, bytes int64) error {
 	if bytes > p.options.Bytes {
 		return fmt.Errorf("%w: it needs %d bytes of memory, the pool has %d", ErrTooLarge, bytes, p.options.Bytes)
@@ -16,6 +16,9 @@ func (p *Pool) reserve(ctx context.Context, e *entry, bytes int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.stats.Bytes+bytes > p.options.Bytes {
+		if p.dropTables() {
+			continue
+		}
 		if oldest := p.idle.Back(); oldest != nil {
 			p.drop(oldest.Value.(*entry))
 			p.stats.Evictions++
@@ -58,6 +61,9 @@ func (p *Pool) settle(e *entry) {
 // free takes an entry that left memory off the books.
 func (p *Pool) free(e *entry) {
 	p.stats.Bytes -= e.bytes
+	if e.tables > 0 {
+		p.stats.Tables--
+	}
 	p.stats.Detectors--
 	p.announce()
 }

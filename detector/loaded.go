@@ -12,7 +12,8 @@ import (
 type PoolStats struct {
 	Detectors int   // in memory
 	InUse     int   // … of which somebody uses
-	Bytes     int64 // of all in memory
+	Tables    int   // … which have tables for batches
+	Bytes     int64 // of all in memory, tables included
 	Budget    int64
 	Hits      int64 // requests that found a detector loaded
 	Shared    int64 // … that waited for a load that another had begun

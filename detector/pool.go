@@ -34,7 +34,8 @@ const (
 // The first request for a version loads it, and all that come meanwhile wait for that
 // one load, which goes on when they leave. A detector that somebody uses is never
 // dropped, and its bytes are counted until the last user has let go of it; where a load
-// finds the budget full of such, it waits for one of them.
+// finds the budget full of such, it waits for one of them. Tables for batches take what
+// the detectors leave, and go first.
 type Pool struct {
 	registry *registry.Registry
 	options  PoolOptions
@@ -69,7 +70,8 @@ type entry struct {
 	ready chan struct{} // closed when the load is over; detector and err are set then
 
 	detector *Detector
-	bytes    int64
+	bytes    int64 // with its tables
+	tables   int64 // … these alone; 0 while there are none
 	err      error
 
 	// Guarded by Pool.mu.
@@ -189,6 +191,7 @@ func (p *Pool) load(e *entry, v *registry.Version) {
 		}
 	} else {
 		e.detector = d
+		d.wanted = func() { p.wantTables(e) }
 		e.loadedAt = time.Now()
 		e.usedAt = e.loadedAt
 		p.stats.Detectors++

@@ -37,7 +37,7 @@ const (
 	// A piece has at most maxCells cells that are codes, which is what 16 bits can
 	// number, or maxGroupCells in each group of sets, which should stay in a cache.
 	maxCells      = 1 << 16
-	maxGroupCells = 1 << 14
+	maxGroupCells = 1 << 13
 	// A set is a word; a table of values has room for the 0 of a missing piece, too.
 	maxSetLeaves  = 64
 	maxCodeLeaves = 255
