@@ -78,6 +78,11 @@ func train(ctx context.Context, set *TrainingSet, o TrainOptions) (*Trained, err
 	if err != nil {
 		return nil, err
 	}
+	if scores == nil {
+		if scores, err = f.ScoreAll(ctx, x); err != nil {
+			return nil, err
+		}
+	}
 	for i := range scores {
 		scores[i] = settle(scores[i] - f.Offset)
 	}

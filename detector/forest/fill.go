@@ -208,13 +208,21 @@ func (p *painter) paint(i int) {
 	}
 }
 
-// paint adds bits to the cells of a box. Codes go to cells that are still 0.
+// paint adds bits to the cells of a box, whose first axis has stride 1. Codes go to
+// cells that are still 0.
 func paint[T uint8 | uint64](cells []T, box []*span, bits T) {
 	if len(box) == 0 {
 		cells[0] |= bits
 		return
 	}
 	axis := box[len(box)-1]
+	if len(box) == 1 {
+		cells = cells[axis.from:axis.to]
+		for i := range cells {
+			cells[i] |= bits
+		}
+		return
+	}
 	for i := axis.from; i < axis.to; i++ {
 		paint(cells[i*axis.stride:], box[:len(box)-1], bits)
 	}

@@ -7,42 +7,64 @@ import (
 	"slices"
 )
 
-// Fit trains a forest on n rows of d values (scaled already, if they are to be) and
-// also returns the training rows' ScoreSamples, which its Offset was taken from. The
-// result depends on the arguments alone, however many processors there are.
+// Fit trains a forest on n rows of d values, scaled already if they are to be. The result
+// depends on the arguments alone, however many processors there are. Where the offset
+// is taken from the rows' scores it returns these, too; they are nil for the
+// contamination "auto".
 func Fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float64, error) {
-	// Trees compare values as float32.
-	if err := checkMatrix(x, n, d, math.MaxFloat32); err != nil {
+	f, scores, err := fit(ctx, x, n, d, p)
+	if err != nil {
 		return nil, nil, fmt.Errorf("train forest: %w", err)
 	}
+	return f, scores, nil
+}
+
+func fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float64, error) {
+	// Trees compare values as float32.
+	if err := checkMatrix(x, n, d, math.MaxFloat32); err != nil {
+		return nil, nil, err
+	}
 	if err := p.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("train forest: %w", err)
+		return nil, nil, err
 	}
 	t, err := newTraining(x, n, d, p)
 	if err != nil {
-		return nil, nil, fmt.Errorf("train forest: %w", err)
+		return nil, nil, err
 	}
 	f := &Forest{Features: d, MaxFeatures: t.features, MaxSamples: t.samples, Rows: n, Offset: -0.5, Trees: make([]Tree, p.Trees)}
 	err = inParallel(ctx, p.Trees, func() (func(int), func()) {
 		w := worker{training: t}
 		return func(i int) { f.Trees[i] = w.tree(t.seeds[i]) }, func() {}
 	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("train forest: %w", err)
+	if err != nil || p.Contamination == 0 {
+		return f, nil, err
 	}
+	scores, err := f.ScoreAll(ctx, x)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.Offset = percentileOf(slices.Clone(scores), 100*p.Contamination)
+	return f, scores, nil
+}
 
+// tableRows is how many rows make up for the time that it takes to make Tables.
+const tableRows = 4000
+
+// ScoreAll gives ScoreSamples of all rows x by the fastest means that there is for so
+// many of them. An error is Validate's or the context's.
+func (f *Forest) ScoreAll(ctx context.Context, x []float64) ([]float64, error) {
 	c, err := Compile(f, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("train forest: %w", err)
+		return nil, err
 	}
-	scores := make([]float64, n)
-	if err := c.score(ctx, scores, x, 0, c.sumBlock); err != nil {
-		return nil, nil, fmt.Errorf("train forest: %w", err)
+	sum := c.sumBlock
+	scores := make([]float64, len(x)/f.Features)
+	if len(scores) >= tableRows {
+		if plan, ok := c.PlanTables(); ok {
+			sum = plan.Build().sumBlock
+		}
 	}
-	if p.Contamination != 0 {
-		f.Offset = Percentile(slices.Sorted(slices.Values(scores)), 100*p.Contamination)
-	}
-	return f, scores, nil
+	return scores, c.score(ctx, scores, x, 0, sum)
 }
 
 // checkMatrix refuses what is no matrix of n rows of d finite values, the largest of
@@ -55,6 +77,15 @@ func checkMatrix(x []float64, n, d int, limit float64) error {
 		return fmt.Errorf("%w: %d features", ErrData, d)
 	case len(x)/d != n || len(x)%d != 0:
 		return fmt.Errorf("%w: %d values are not %d rows of %d", ErrData, len(x), n, d)
+	}
+	// Without the sign, the bits of a number are ordered as it is, and those of NaN are
+	// above all others. Looking for the largest takes no branch.
+	var largest uint64
+	for _, v := range x {
+		largest = max(largest, math.Float64bits(v)<<1)
+	}
+	if largest <= math.Float64bits(limit)<<1 {
+		return nil
 	}
 	for i, v := range x {
 		if !(math.Abs(v) <= limit) {
@@ -100,7 +131,8 @@ func newTraining(x []float64, n, d int, p Params) (*training, error) {
 type worker struct {
 	*training
 	builder       builder
-	random        mersenne
+	random, seeds mersenne
+	seen          bitmap
 	drawn, subset []int32   // rows and columns of the tree
 	values        []float32 // their values, column by column
 }
@@ -109,18 +141,20 @@ func (w *worker) tree(seed uint32) Tree {
 	m := &w.random
 	m.seed(seed)
 	treeSeed := m.below(seedLimit)
-	m.seed(treeSeed)
-	w.builder.random = xorshift(m.below(seedLimit))
+	w.seeds.seed(treeSeed)
+	w.builder.random = xorshift(w.seeds.below(seedLimit))
 
 	m.seed(seed)
-	w.subset = m.sample(w.subset, w.d, w.features)
+	w.subset = m.sample(w.subset, w.d, w.features, &w.seen)
 	if w.bootstrap {
 		w.drawn = slices.Grow(w.drawn[:0], w.samples)
 		for range w.samples {
 			w.drawn = append(w.drawn, int32(m.below(uint32(w.n))))
 		}
+		slices.Sort(w.drawn)
 	} else {
-		w.drawn = m.sample(w.drawn, w.n, w.samples)
+		w.drawn = m.sample(w.drawn, w.n, w.samples, &w.seen)
+		w.seen.sort(w.drawn, w.n)
 	}
 	w.gather()
 
@@ -133,11 +167,10 @@ func (w *worker) tree(seed uint32) Tree {
 	return t
 }
 
-// gather copies what the builder needs of the rows drawn, in ascending order and each
-// once.
+// gather copies what the builder needs of the rows drawn, which are in ascending order,
+// each once.
 func (w *worker) gather() {
 	b := &w.builder
-	slices.Sort(w.drawn)
 	b.weight = b.weight[:0]
 	rows := w.drawn[:0]
 	for i, row := range w.drawn {

@@ -64,9 +64,23 @@ func TestForestScoresEachRowByItself(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n, d := rapid.IntRange(1, 600).Draw(t, "n"), rapid.IntRange(1, 5).Draw(t, "d")
 		x := matrix(t, n, d)
-		f, scores, err := forest.Fit(context.Background(), x, n, d, anyParams(t))
+		p := anyParams(t)
+		f, scores, err := forest.Fit(context.Background(), x, n, d, p)
 		if err != nil {
 			t.Fatal(err)
+		}
+		all, err := f.ScoreAll(context.Background(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (scores != nil) != (p.Contamination != 0) || (scores != nil && !slices.Equal(scores, all)) {
+			t.Fatalf("Fit gives scores %v, ScoreAll %v", scores, all)
+		}
+		if scores = all; p.Contamination != 0 {
+			sorted := slices.Sorted(slices.Values(all))
+			if want := forest.Percentile(sorted, 100*p.Contamination); f.Offset != want {
+				t.Fatalf("offset %v, want %v", f.Offset, want)
+			}
 		}
 		if err := f.Validate(); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,8 @@ import "math/bits"
 // numpy's RandomState does it for an integer seed.
 type mersenne struct {
 	state [624]uint32
-	next  int
+	words [624]uint32 // what is made of state: the numbers
+	next  int         // of words
 }
 
 func (m *mersenne) seed(s uint32) {
@@ -30,19 +31,22 @@ func (m *mersenne) refill() {
 		m.state[i] = twist(m.state[i], m.state[i+1], m.state[i+shift-n])
 	}
 	m.state[n-1] = twist(m.state[n-1], m.state[0], m.state[shift-1])
+	for i, y := range m.state {
+		y ^= y >> 11
+		y ^= y << 7 & 0x9d2c5680
+		y ^= y << 15 & 0xefc60000
+		m.words[i] = y ^ y>>18
+	}
 	m.next = 0
 }
 
 func (m *mersenne) uint32() uint32 {
-	if m.next == len(m.state) {
+	if m.next >= len(m.words) {
 		m.refill()
 	}
-	y := m.state[m.next]
+	y := m.words[m.next]
 	m.next++
-	y ^= y >> 11
-	y ^= y << 7 & 0x9d2c5680
-	y ^= y << 15 & 0xefc60000
-	return y ^ y>>18
+	return y
 }
 
 // float64 is uniform in [0, 1) with 53 bits.
@@ -67,13 +71,13 @@ func (m *mersenne) below(n uint32) uint32 {
 
 // sample draws k of n numbers without replacement into dst[:k], in the order in which
 // scikit-learn's sample_without_replacement gives them. dst is the buffer to use; the
-// result may share it.
-func (m *mersenne) sample(dst []int32, n, k int) []int32 {
+// result may share it. seen is empty, before and after.
+func (m *mersenne) sample(dst []int32, n, k int, seen *bitmap) []int32 {
 	switch ratio := float64(k) / float64(n); {
 	case ratio > 0.01 && ratio < 0.99:
 		return m.permutation(dst, n)[:k]
 	case ratio < 0.2:
-		return m.trackingSelection(dst, n, k)
+		return m.trackingSelection(dst, n, k, seen)
 	default:
 		return m.reservoir(dst, n, k)
 	}
@@ -90,15 +94,17 @@ func (m *mersenne) permutation(dst []int32, n int) []int32 {
 }
 
 // trackingSelection draws again whatever it has drawn before.
-func (m *mersenne) trackingSelection(dst []int32, n, k int) []int32 {
+func (m *mersenne) trackingSelection(dst []int32, n, k int, seen *bitmap) []int32 {
+	seen.grow(n)
 	dst = dst[:0]
-	seen := make(map[int32]bool, k)
 	for len(dst) < k {
 		j := int32(m.below(uint32(n)))
-		if !seen[j] {
-			seen[j] = true
+		if seen.add(j) {
 			dst = append(dst, j)
 		}
+	}
+	for _, j := range dst {
+		(*seen)[j/64] = 0
 	}
 	return dst
 }

@@ -39,15 +39,10 @@ func FitScaler(x []float64, n, d int, order Summation) (*Scaler, error) {
 		for i := range column {
 			column[i] = x[i*d+j]
 		}
-		mean := order.sum(column) / rows
-		for i := range column {
-			column[i] -= mean
-		}
-		correction := order.sum(column)
-		for i, v := range column {
-			column[i] = float64(v * v)
-		}
-		variance := (order.sum(column) - float64(correction*correction)/rows) / rows
+		sum, _ := order.sums(column, 0)
+		mean := sum / rows
+		correction, squares := order.sums(column, mean)
+		variance := (squares - float64(correction*correction)/rows) / rows
 		// A variance that rounding alone may have made counts as none.
 		rounding := rows * mean * epsilon
 		noise := float64(rows*epsilon*variance) + float64(rounding*rounding)
@@ -87,49 +82,60 @@ func (s *Scaler) Bytes() int64 {
 	return 96 + 8*int64(cap(s.Mean)+cap(s.Var)+cap(s.Scale))
 }
 
-func (o Summation) sum(v []float64) (s float64) {
+// sums adds up how far the values are from mean, and the squares of that.
+func (o Summation) sums(v []float64, mean float64) (sum, squares float64) {
 	switch o {
 	case Pairwise:
-		return pairwise(v)
+		return pairwise(v, mean)
 	case Buffered:
 		const buffer = 8192
-		for len(v) > buffer {
-			s += pairwise(v[:buffer])
-			v = v[buffer:]
+		for len(v) > 0 {
+			n := min(buffer, len(v))
+			a, b := pairwise(v[:n], mean)
+			sum, squares = sum+a, squares+b
+			v = v[n:]
 		}
-		return s + pairwise(v)
+		return sum, squares
 	}
-	for _, x := range v {
-		s += x
-	}
-	return s
+	return oneByOne(v, mean, 0, 0)
 }
 
-// pairwise is numpy's sum of values that lie together: eight accumulators up to 128
-// values, halves beyond.
-func pairwise(v []float64) (s float64) {
+// oneByOne adds to sums that there are already.
+func oneByOne(v []float64, mean, sum, squares float64) (float64, float64) {
+	for _, x := range v {
+		x -= mean
+		sum += x
+		squares += float64(x * x)
+	}
+	return sum, squares
+}
+
+// pairwise adds up as numpy does it with values that lie together: eight accumulators up
+// to 128 values, halves beyond.
+func pairwise(v []float64, mean float64) (sum, squares float64) {
 	switch {
 	case len(v) < 8:
-		for _, x := range v {
-			s += x
-		}
-		return s
+		return oneByOne(v, mean, 0, 0)
 	case len(v) > 128:
 		half := len(v) / 2
 		half -= half % 8
-		return pairwise(v[:half]) + pairwise(v[half:])
+		a, b := pairwise(v[:half], mean)
+		c, d := pairwise(v[half:], mean)
+		return a + c, b + d
 	}
-	var a [8]float64
-	copy(a[:], v)
-	v = v[8:]
-	for ; len(v) >= 8; v = v[8:] {
-		for j := range a {
-			a[j] += v[j]
+	var a, b [8]float64
+	for j, x := range v[:8] {
+		x -= mean
+		a[j], b[j] = x, float64(x*x)
+	}
+	for v = v[8:]; len(v) >= 8; v = v[8:] {
+		for j, x := range v[:8] {
+			x -= mean
+			a[j] += x
+			b[j] += float64(x * x)
 		}
 	}
-	s = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
-	for _, x := range v {
-		s += x
-	}
-	return s
+	sum = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+	squares = ((b[0] + b[1]) + (b[2] + b[3])) + ((b[4] + b[5]) + (b[6] + b[7]))
+	return oneByOne(v, mean, sum, squares)
 }

@@ -96,19 +96,3 @@ func (f *Forest) DecisionFunction(dst, x []float64) {
 		dst[i] -= f.Offset
 	}
 }
-
-// Percentile is the q-th percentile (0 to 100) of ascending values, interpolated as
-// numpy.percentile does it. There must be at least one.
-func Percentile(sorted []float64, q float64) float64 {
-	last := len(sorted) - 1
-	at := float64(float64(last) * (q / 100))
-	if at >= float64(last) {
-		return sorted[last]
-	}
-	i := math.Floor(at)
-	low, high, part := sorted[int(i)], sorted[int(i)+1], at-i
-	if part >= 0.5 {
-		return high - float64((high-low)*(1-part))
-	}
-	return low + float64((high-low)*part)
-}

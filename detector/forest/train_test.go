@@ -229,7 +229,11 @@ func TestFitGivesScikitLearnsForest(t *testing.T) {
 				s.Transform(x, x)
 				scalers++
 			}
-			f, got, err := forest.Fit(t.Context(), x, n, d, c.params(t))
+			f, _, err := forest.Fit(t.Context(), x, n, d, c.params(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := f.ScoreAll(t.Context(), x)
 			if err != nil {
 				t.Fatal(err)
 			}
