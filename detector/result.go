@@ -19,6 +19,36 @@ type Result struct {
 	Score    float64
 	Level    Level
 	Original []byte // the event as JSON, if that was asked for
+	// Explanation says why the score is what it is, if that was asked for.
+	Explanation *Explanation
+}
+
+// Explanation parts a score among the features: Base and all contributions add up to it,
+// but for rounding. A contribution below 0 makes the event stranger. See
+// forest.Explainer for the method.
+type Explanation struct {
+	// Base is the score of an event as ordinary as the training events are on average:
+	// it is the same for all events of a version.
+	Base          float64
+	features      *features
+	Contributions []float64 // of the features, in order
+}
+
+// appendJSON appends the explanation as a JSON object:
+//
+//	{"base":0.09,"contributions":{"bytes_transferred":-0.31,"packet_count":0.02}}
+func (e *Explanation) appendJSON(dst []byte) []byte {
+	dst = append(dst, `{"base":`...)
+	dst = strconv.AppendFloat(dst, e.Base, 'g', -1, 64)
+	dst = append(dst, `,"contributions":{`...)
+	for i, c := range e.Contributions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, e.features.label(i)), ':')
+		dst = strconv.AppendFloat(dst, c, 'g', -1, 64)
+	}
+	return append(dst, "}}"...)
 }
 
 // Anomaly tells whether the event is one.
@@ -43,6 +73,10 @@ func (r *Result) AppendJSON(dst []byte) []byte {
 		dst = append(dst, `,"threat_level":"`...)
 		dst = append(dst, r.Level...)
 		dst = append(dst, '"')
+	}
+	if r.Explanation != nil {
+		dst = append(dst, `,"explanation":`...)
+		dst = r.Explanation.appendJSON(dst)
 	}
 	if r.Original != nil {
 		dst = append(dst, `,"original_data":`...)

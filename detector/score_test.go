@@ -27,6 +27,10 @@ type scored struct {
 	Level    detector.Level  `json:"threat_level"`
 	Original json.RawMessage `json:"original_data"`
 	Error    *struct{ Code, Detail string }
+	Why      *struct {
+		Base          float64
+		Contributions map[string]float64
+	} `json:"explanation"`
 }
 
 // score scores a body and reads the results as a client does.
@@ -235,6 +239,49 @@ func TestScoreAcrossFormats(t *testing.T) {
 	for name, scores := range got {
 		if len(scores) != 1000 || !cmp.Equal(want, scores) {
 			t.Errorf("%s: the scores differ", name)
+		}
+	}
+}
+
+// TestScoreExplains parts each score among the features, in bodies of all kinds.
+func TestScoreExplains(t *testing.T) {
+	d := mustTrain(t, sample(t), detector.CSV, detector.TrainOptions{}).Detector
+	body := `[{"packet_count":1e9},{"packet_count":"x"},{"packet_count":12,"bytes_transferred":1e9},` + strings.Repeat(`{"packet_count":12},`, 1000) + `{}]`
+	all, _, err := score(t, d, body, detector.JSON, detector.ScoreOptions{Explain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _, err := score(t, d, body, detector.JSON, detector.ScoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range all {
+		if s.Error != nil {
+			if s.Why != nil {
+				t.Errorf("event %d has no score, but %+v", i, s.Why)
+			}
+			continue
+		}
+		if *s.Score != *plain[i].Score || plain[i].Why != nil {
+			t.Fatalf("event %d: %v explained, %v else, %+v", i, *s.Score, *plain[i].Score, plain[i].Why)
+		}
+		total := s.Why.Base
+		for _, name := range d.Features() {
+			c, ok := s.Why.Contributions[name]
+			if !ok {
+				t.Fatalf("event %d says nothing of %s: %+v", i, name, s.Why)
+			}
+			total += c
+		}
+		if math.Abs(total-*s.Score) > 1e-13 || len(s.Why.Contributions) != d.Width() {
+			t.Fatalf("event %d: %+v adds up to %v, not %v", i, s.Why, total, *s.Score)
+		}
+	}
+	for i, name := range map[int]string{0: "packet_count", 2: "bytes_transferred"} {
+		for other, c := range all[i].Why.Contributions {
+			if other != name && c <= all[i].Why.Contributions[name] {
+				t.Errorf("event %d is strange in %s: %+v", i, name, all[i].Why)
+			}
 		}
 	}
 }

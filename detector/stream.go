@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+
+	"modelbucket/detector/forest"
 )
 
 // ScoreOptions say how a body is scored.
@@ -13,6 +16,8 @@ type ScoreOptions struct {
 	Original bool
 	// Strict makes the first bad event an error of the whole.
 	Strict bool
+	// Explain has each result say which features drove its score.
+	Explain bool
 }
 
 // block is how many events are scored together, at most.
@@ -26,6 +31,9 @@ func (d *Detector) ScoreEvents(ctx context.Context, events *Reader, o ScoreOptio
 	s := &scoring{
 		d: d, o: o, events: events, features: newFeatures(d.features, d.Width()),
 		summary: Summary{Version: d.number},
+	}
+	if o.Explain {
+		s.explain = d.compiled.Explainer()
 	}
 	for {
 		err := s.fill(ctx)
@@ -57,6 +65,10 @@ type scoring struct {
 	scores   []float64
 	original []byte // of all results, one after another
 	ends     []int  // … and where each ends
+
+	explain      *forest.Explainer // nil if nobody asked
+	explanations []Explanation     // of the results without an error
+	moved        []float64         // of all explanations, one after another
 }
 
 // fill reads the next block. It returns before the block is full where more events
@@ -122,17 +134,35 @@ func (s *scoring) score() {
 	}
 	s.scores = s.scores[:n]
 	s.d.Score(s.scores, s.rows)
+	if s.explain != nil {
+		s.explainAll(n)
+	}
 	scored, begin := 0, 0
 	for i := range s.results {
 		r := &s.results[i]
 		if r.Err == nil {
 			r.Score = s.scores[scored]
 			r.Level = s.d.levels.Level(r.Score)
+			if s.explain != nil {
+				r.Explanation = &s.explanations[scored]
+			}
 			scored++
 		}
 		if s.o.Original {
 			r.Original = s.original[begin:s.ends[i]:s.ends[i]]
 			begin = s.ends[i]
 		}
+	}
+}
+
+// explainAll explains the scores of n rows.
+func (s *scoring) explainAll(n int) {
+	width := s.d.Width()
+	s.explanations = s.explanations[:0]
+	s.moved = slices.Grow(s.moved[:0], n*width)[:n*width]
+	for i := range n {
+		moved := s.moved[i*width : (i+1)*width]
+		s.explain.Explain(moved, s.rows[i*width:(i+1)*width])
+		s.explanations = append(s.explanations, Explanation{s.explain.Base(), s.features, moved})
 	}
 }

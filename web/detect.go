@@ -44,7 +44,7 @@ func (m *scored) info() any {
 
 // detect judges events: a document is answered with a document, a stream with a stream.
 func (s *Server) detect(c *call) error {
-	q, err := c.query("include", "strict")
+	q, err := c.query("include", "strict", "explain")
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,9 @@ func (s *Server) detect(c *call) error {
 		return err
 	}
 	if o.Strict, err = q.flag("strict"); err != nil {
+		return err
+	}
+	if o.Explain, err = q.flag("explain"); err != nil {
 		return err
 	}
 	format, err := c.eventFormat()

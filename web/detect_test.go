@@ -204,6 +204,10 @@ func TestDetectCountsAndEchoes(t *testing.T) {
 			t.Errorf("event %d: %+v, want …%s…", i, e, want)
 		}
 	}
+	got = n.json("POST", fraud+"/detect?explain=1", body).must(t, 200, nil)
+	if n := strings.Count(string(got.body), `"explanation":{"base":`); n != 2 {
+		t.Errorf("%d of 2 scores are explained: %s", n, got.body)
+	}
 	p := n.json("POST", fraud+"/detect?strict=1", body).problem(t)
 	if p.Code != "bad_request" || !strings.Contains(p.Detail, "event 1") && !strings.Contains(p.Detail, "must be a number") {
 		t.Errorf("strict: %+v", p)

@@ -255,6 +255,7 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		{"VerifyReport", n.do("POST", fraud+"/versions/1/verify", nil)},
 		{"Alias", n.get(fraud + "/aliases/champion")},
 		{"Detection", n.json("POST", fraud+"/detect?include=original_data", one)},
+		{"Detection", n.json("POST", fraud+"/versions/1/detect?explain=1", one)},
 		{"Ready", n.do("POST", fraud+"/versions/1/load", nil)},
 		{"Memory", n.get("/v1/detectors")},
 		{"SecureInfo", n.get("/models/fraud/info?tenant_id=acme")},

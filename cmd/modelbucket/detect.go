@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"modelbucket/detector"
@@ -20,13 +24,16 @@ type detectCommand struct {
 	Level   detector.Level `enum:"low,medium,high,critical" default:"low" help:"Show events of this threat level and above: low, medium, high or critical."`
 	Include string         `enum:"nothing,original_data" default:"nothing" help:"original_data: with --json, each result has its event."`
 	Strict  bool           `help:"End at the first event that cannot be scored."`
+	Explain bool           `help:"Say which features drove each score."`
 }
 
 // Help is the longer text.
 func (detectCommand) Help() string {
 	return `Scores are scikit-learn's decision_function: lower is stranger, below 0 is an anomaly. Results come as events come:
 
-tail -f events.ndjson | modelbucket detect acme/edge`
+tail -f events.ndjson | modelbucket detect acme/edge
+
+--explain parts each score among the features: what is below 0 made the event stranger, and with the score of an ordinary event ("base" in --json) all parts add up to the score. The table shows the three largest.`
 }
 
 // shows tells whether a result is among those asked for. What could not be scored is.
@@ -51,11 +58,11 @@ func (c detectCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return p.suggest(ctx, api, c.Ref, err)
 	}
-	out, err := p.newResults(v)
+	out, err := p.newResults(v, c.Explain)
 	if err != nil {
 		return err
 	}
-	o := client.DetectOptions{Original: out.table() || c.Include == "original_data", Strict: c.Strict}
+	o := client.DetectOptions{Original: out.table() || c.Include == "original_data", Strict: c.Strict, Explain: c.Explain}
 	anomalies, began := 0, time.Now()
 	summary, err := api.DetectStream(ctx, v.Ref(), client.ReaderOf(body, format), o, func(r *client.Result, line []byte) error {
 		anomalies += count(r.Anomaly)
@@ -85,18 +92,19 @@ func (c detectCommand) Run(ctx context.Context, p *program) error {
 type results struct {
 	p        *program
 	features []string
+	explain  bool
 	widths   []int // on a terminal
 	begun    bool
 }
 
-func (p *program) newResults(v *registry.Version) (*results, error) {
+func (p *program) newResults(v *registry.Version, explain bool) (*results, error) {
 	var facts detectorFacts
 	if len(v.Detector) > 0 {
 		if err := json.Unmarshal(v.Detector, &facts); err != nil {
 			return nil, fmt.Errorf("detector of %s: %w", v.Ref(), err)
 		}
 	}
-	return &results{p: p, features: facts.Features}, nil
+	return &results{p: p, features: facts.Features, explain: explain}, nil
 }
 
 func (o *results) table() bool { return !o.p.JSON && !o.p.Quiet }
@@ -114,6 +122,9 @@ func (o *results) print(r *client.Result, line []byte) error {
 	if !o.begun {
 		o.begun = true
 		header := append([]string{"#", "SCORE", "LEVEL"}, o.features...)
+		if o.explain {
+			header = append(header, "WHY")
+		}
 		for _, name := range header {
 			o.widths = append(o.widths, max(9, len(name)))
 		}
@@ -133,7 +144,24 @@ func (o *results) print(r *client.Result, line []byte) error {
 	for _, name := range o.features {
 		cells = append(cells, string(event[name]))
 	}
+	if r.Explanation != nil {
+		cells = append(cells, why(r.Explanation))
+	}
 	return o.row(cells)
+}
+
+// why names the features that moved a score most.
+func why(e *client.Explanation) string {
+	const most = 3
+	names := slices.Collect(maps.Keys(e.Contributions))
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(math.Abs(e.Contributions[b]), math.Abs(e.Contributions[a])), cmp.Compare(a, b))
+	})
+	var parts []string
+	for _, name := range names[:min(most, len(names))] {
+		parts = append(parts, fmt.Sprintf("%s %+.3f", name, e.Contributions[name]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (o *results) row(cells []string) error {

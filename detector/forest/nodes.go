@@ -77,16 +77,20 @@ func sumMissing[R uint16 | uint32, B uint8 | uint32](c *Compiled, nodes []node[R
 	for _, r := range c.roots {
 		i := int(r.node)
 		for nodes[i].key != leafKey {
-			n := &nodes[i]
-			if key := row[n.feature]; key <= n.key || (key == missingKey && n.code == 1) {
-				i++
-			} else {
-				i += int(n.right)
-			}
+			i += stepOf(&nodes[i], row)
 		}
 		sum += c.values[int(r.values)+int(nodes[i].code)]
 	}
 	return sum
+}
+
+// stepOf is how far it is from an inner node to the child that a row goes to, which may
+// lack values.
+func stepOf[R uint16 | uint32, B uint8 | uint32](n *node[R, B], row []int32) int {
+	if key := row[n.feature]; key <= n.key || (key == missingKey && n.code == 1) {
+		return 1
+	}
+	return int(n.right)
 }
 
 // leafValue is what a tree adds to a row's sum in a leaf at this depth: the depth, and

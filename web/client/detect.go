@@ -97,8 +97,17 @@ type Result struct {
 	Score    float64         `json:"anomaly_score"` // below 0 is an anomaly; lower is stranger
 	Level    detector.Level  `json:"threat_level"`
 	Original json.RawMessage `json:"original_data"`
+	// Explanation is there if that was asked for.
+	Explanation *Explanation `json:"explanation"`
 	// Error tells why the event could not be scored; then the rest means nothing.
 	Error *EventError `json:"error"`
+}
+
+// Explanation parts a score among the features: Base and all contributions add up to it.
+// A contribution below 0 makes the event stranger.
+type Explanation struct {
+	Base          float64            `json:"base"` // the score of an ordinary event
+	Contributions map[string]float64 `json:"contributions"`
 }
 
 // EventError is why one event could not be scored.
@@ -123,6 +132,7 @@ type Detection struct {
 type DetectOptions struct {
 	Original bool // give each event back with its result
 	Strict   bool // the first bad event is an error of the whole
+	Explain  bool // tell which features drove each score
 }
 
 func (o DetectOptions) query() url.Values {
@@ -132,6 +142,9 @@ func (o DetectOptions) query() url.Values {
 	}
 	if o.Strict {
 		q.Set("strict", "1")
+	}
+	if o.Explain {
+		q.Set("explain", "1")
 	}
 	return q
 }

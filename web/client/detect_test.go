@@ -39,7 +39,7 @@ func TestDetect(t *testing.T) {
 	both(t, func(t *testing.T, c *client.Client) {
 		train(t, c)
 		body := `[{"packet_count":11,"bytes_transferred":1040},{"packet_count":"x"},{"packet_count":9000000}]`
-		d, err := c.Detect(t.Context(), ref(t, "acme/fraud"), client.BytesOf([]byte(body), detector.JSON), client.DetectOptions{Original: true})
+		d, err := c.Detect(t.Context(), ref(t, "acme/fraud"), client.BytesOf([]byte(body), detector.JSON), client.DetectOptions{Original: true, Explain: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestDetect(t *testing.T) {
 		if r := d.Results[1]; r.Error == nil || r.Error.Code != "bad_event" || string(r.Original) != `{"packet_count":"x"}` {
 			t.Errorf("the bad event: %+v", r)
 		}
-		if r := d.Results[2]; r.Error != nil || !r.Anomaly || r.Score >= 0 {
+		if r := d.Results[2]; r.Error != nil || !r.Anomaly || r.Score >= 0 || r.Explanation.Contributions["packet_count"] >= 0 || r.Explanation.Base <= 0 {
 			t.Errorf("the strange event: %+v", r)
 		}
 		_, err = c.Detect(t.Context(), ref(t, "acme/fraud"), client.BytesOf([]byte(body), detector.JSON), client.DetectOptions{Strict: true})
