@@ -13,6 +13,9 @@ type Event struct {
 
 	text []byte // as it was sent, proven to be JSON; nil for CSV
 	row  bool   // an array of values
+	// spans are its members, if it was scanned already.
+	spans   []span
+	scanned bool
 
 	names [][]byte // CSV: the header, and one record
 	cells []string
@@ -92,6 +95,14 @@ func (f *fields) next() (name []byte, v value, ok bool, err error) {
 		}
 		f.at++
 		return f.e.names[f.at-1], value{cell: f.e.cells[f.at-1]}, true, nil
+	}
+	if f.e.scanned {
+		if f.at == len(f.e.spans) {
+			return nil, value{}, false, nil
+		}
+		s := &f.e.spans[f.at]
+		f.at++
+		return f.e.text[s.name:s.nameEnd], value{json: f.e.text[s.value:s.valueEnd]}, true, nil
 	}
 	name, v.json, ok, err = f.walk.next()
 	if ok && name != nil {

@@ -147,6 +147,9 @@ func (v value) number() (x float64, ok bool, err error) {
 	case '"', '[', '{', 't', 'f':
 		return 0, false, fmt.Errorf("is %s; it must be a number", kindName(kind))
 	}
+	if x, ok := shortNumber(v.json); ok {
+		return x, true, nil
+	}
 	x, err = strconv.ParseFloat(string(v.json), 64)
 	if err != nil {
 		return 0, false, errNotFinite // its grammar was proven

@@ -10,11 +10,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonBody is a JSON body. The decoder refuses doubled names, invalid UTF-8 and
-// whatever else RFC 7493 refuses.
+// jsonBody is a JSON body. Its plain beginning is scanned; the decoder has the rest,
+// and refuses doubled names, invalid UTF-8 and whatever else RFC 7493 refuses.
 type jsonBody struct {
+	plain   plainBody
 	in      boundedReader
-	decoder *jsontext.Decoder
+	decoder *jsontext.Decoder // nil while the body is plain
+	shift   int64             // what its places lack to those in the body
 	state   jsonState
 	object  bool // the events are a member of an object
 	found   bool // … and that member was seen
@@ -33,16 +35,41 @@ const (
 )
 
 func newJSONBody(body io.Reader) *jsonBody {
-	b := &jsonBody{in: boundedReader{from: body, end: MaxMembers}, room: MaxMembers}
-	b.decoder = jsontext.NewDecoder(&b.in)
-	return b
+	return &jsonBody{plain: plainBody{from: body}, room: MaxMembers}
 }
+
+// decode has the decoder read what is not plain.
+func (b *jsonBody) decode() error {
+	rest, shift := b.plain.rest()
+	b.in, b.shift = boundedReader{from: rest, end: MaxMembers}, shift
+	b.decoder = jsontext.NewDecoder(&b.in)
+	if b.plain.head == nil {
+		return nil
+	}
+	if err := b.start(); err != nil || b.plain.count == 0 {
+		return err
+	}
+	b.count = b.plain.count
+	_, err := b.decoder.ReadValue() // which stands for the events so far
+	return err
+}
+
+// offset is the place in the body that the decoder has come to.
+func (b *jsonBody) offset() int64 { return b.decoder.InputOffset() + b.shift }
 
 // ready is always true: a JSON answer is of no use before its end.
 func (b *jsonBody) ready() bool { return true }
 
 // start reads up to the first event.
 func (b *jsonBody) start() error {
+	if b.decoder == nil {
+		if b.plain.begin(); b.plain.head != nil {
+			return nil
+		}
+		if err := b.decode(); err != nil {
+			return err
+		}
+	}
 	if b.state != jsonStart {
 		return nil
 	}
@@ -67,6 +94,14 @@ func (b *jsonBody) start() error {
 func (b *jsonBody) next(e *Event) error {
 	if err := b.start(); err != nil {
 		return err
+	}
+	if b.decoder == nil {
+		if b.plain.next(e) {
+			return nil
+		}
+		if err := b.decode(); err != nil {
+			return err
+		}
 	}
 	if b.state == jsonAfter {
 		return io.EOF
@@ -146,7 +181,7 @@ func (b *jsonBody) atEnd() error {
 	case err == io.EOF:
 		return nil
 	case err == nil:
-		return fmt.Errorf("%w: byte %d: something follows the end", ErrBadBody, b.decoder.InputOffset())
+		return fmt.Errorf("%w: byte %d: something follows the end", ErrBadBody, b.offset())
 	default:
 		return b.failed("", err)
 	}
@@ -157,9 +192,9 @@ func (b *jsonBody) failed(where string, err error) error {
 		return fmt.Errorf("%w: the members beside the events have more than %d bytes", ErrTooLarge, MaxMembers)
 	}
 	if err == io.EOF { // between two tokens
-		return fmt.Errorf("%w: byte %d: it ends too early", ErrBadBody, b.decoder.InputOffset())
+		return fmt.Errorf("%w: byte %d: it ends too early", ErrBadBody, b.offset())
 	}
-	return jsonError(where, err)
+	return jsonError(where, b.shift, err)
 }
 
 // kindName names a sort of value, with its article.

@@ -16,6 +16,7 @@ type lineBody struct {
 	number  int    // of the line, from 1
 	text    bytes.Buffer
 	decoder *jsontext.Decoder
+	scanner
 }
 
 func newLineBody(body io.Reader) *lineBody {
@@ -39,11 +40,16 @@ func (b *lineBody) next(e *Event) error {
 		if blank(line) {
 			continue
 		}
+		begin := pastSpace(line, 0)
+		if n, result := b.event(line[begin:], false); result == plain && blank(line[begin+n:]) {
+			e.text, e.spans, e.scanned = line[begin:begin+n], b.spans, true
+			return nil
+		}
 		b.text = *bytes.NewBuffer(line) // which the decoder reads in place
 		b.decoder.Reset(&b.text)
 		value, err := b.decoder.ReadValue()
 		if err != nil {
-			return jsonError(fmt.Sprintf("line %d", b.number), err)
+			return jsonError(fmt.Sprintf("line %d", b.number), 0, err)
 		}
 		if !blank(line[b.decoder.InputOffset():]) {
 			return fmt.Errorf("%w: line %d: something follows the event", ErrBadBody, b.number)

@@ -132,8 +132,9 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 }
 
 // jsonError says what is wrong with a JSON text. where is the part of the body that was
-// being read, or "" for what stands around the events.
-func jsonError(where string, err error) error {
+// being read, or "" for what stands around the events; shift is what the error's place
+// lacks to that in the body.
+func jsonError(where string, shift int64, err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case errors.Is(err, errBeyond):
@@ -154,7 +155,7 @@ func jsonError(where string, err error) error {
 	if where != "" {
 		where += ", "
 	}
-	return fmt.Errorf("%w: %sbyte %d: %w", ErrBadBody, where, syntax.ByteOffset, what)
+	return fmt.Errorf("%w: %sbyte %d: %w", ErrBadBody, where, syntax.ByteOffset+shift, what)
 }
 
 func tooLong(where string) error {
