@@ -43,7 +43,7 @@ func fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float
 	if err != nil {
 		return nil, nil, err
 	}
-	f.Offset = percentileOf(slices.Clone(scores), 100*p.Contamination)
+	f.Offset = percentileOf(scores, 100*p.Contamination)
 	return f, scores, nil
 }
 
@@ -116,9 +116,7 @@ func newTraining(x []float64, n, d int, p Params) (*training, error) {
 	var m mersenne
 	m.seed(p.RandomState)
 	t.target = make([]float64, n)
-	for i := range t.target {
-		t.target[i] = m.float64()
-	}
+	m.floats(t.target)
 	m.seed(p.RandomState)
 	t.seeds = make([]uint32, p.Trees)
 	for i := range t.seeds {
@@ -144,7 +142,7 @@ func (w *worker) tree(seed uint32) Tree {
 	w.seeds.seed(treeSeed)
 	w.builder.random = xorshift(w.seeds.below(seedLimit))
 
-	m.seed(seed)
+	m.rewind()
 	w.subset = m.sample(w.subset, w.d, w.features, &w.seen)
 	if w.bootstrap {
 		w.drawn = slices.Grow(w.drawn[:0], w.samples)

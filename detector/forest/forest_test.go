@@ -319,3 +319,25 @@ func TestBytesCountsWhatAForestHolds(t *testing.T) {
 		t.Errorf("%d bytes more, want %d", got, grown)
 	}
 }
+
+// The offset is the percentile of all scores, in whatever order they come.
+func TestFitTakesThePercentile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 9000).Draw(t, "n")
+		x := matrix(t, n, 1)
+		switch rapid.IntRange(0, 3).Draw(t, "order") {
+		case 1:
+			slices.Sort(x)
+		case 2:
+			clear(x[:n/2]) // then far fewer scores than rows, and half of them the same
+		}
+		p := forest.Params{Trees: rapid.IntRange(1, 5).Draw(t, "trees"), Contamination: rapid.Float64Range(1e-6, 0.5).Draw(t, "share")}
+		f, scores, err := forest.Fit(context.Background(), x, n, 1, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := forest.Percentile(slices.Sorted(slices.Values(scores)), 100*p.Contamination); f.Offset != want {
+			t.Fatalf("offset %v, want %v", f.Offset, want)
+		}
+	})
+}

@@ -13,14 +13,49 @@ func Percentile(sorted []float64, q float64) float64 {
 	return between(sorted[i], sorted[min(i+1, len(sorted)-1)], part)
 }
 
-// percentileOf is the Percentile of values in any order, and changes the order.
+// percentileOf is the Percentile of values in any order.
 func percentileOf(values []float64, q float64) float64 {
 	i, part := percentilePlace(len(values), q)
-	low := selectAt(values, i)
-	if i+1 == len(values) {
+	last := len(values) - 1
+	around, below := window(values, i)
+	if i < below || min(i+1, last)-below >= len(around) {
+		around, below = slices.Clone(values), 0
+	}
+	low := selectAt(around, i-below)
+	if i == last {
 		return low
 	}
-	return between(low, slices.Min(values[i+1:]), part)
+	return between(low, slices.Min(around[i+1-below:]), part)
+}
+
+// window returns some of the values: likely enough those that come at place i and i+1
+// when they are sorted, and all between its ends. below is how many come before them.
+// Its ends are those of a sample.
+func window(values []float64, i int) (around []float64, below int) {
+	const samples, margin = 1024, 64
+	low, high := math.Inf(-1), math.Inf(1)
+	if step := len(values) / samples; step > 1 {
+		var sample []float64
+		for k := 0; k < len(values); k += step {
+			sample = append(sample, values[k])
+		}
+		slices.Sort(sample)
+		at := i / step
+		if at > margin {
+			low = sample[at-margin]
+		}
+		if at+margin < len(sample) {
+			high = sample[at+margin]
+		}
+	}
+	for _, v := range values {
+		if v < low {
+			below++
+		} else if v <= high {
+			around = append(around, v)
+		}
+	}
+	return around, below
 }
 
 // percentilePlace says which of n ascending values a percentile comes after, and how

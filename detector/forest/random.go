@@ -49,10 +49,26 @@ func (m *mersenne) uint32() uint32 {
 	return y
 }
 
-// float64 is uniform in [0, 1) with 53 bits.
-func (m *mersenne) float64() float64 {
-	a, b := m.uint32()>>5, m.uint32()>>6
-	return float64(uint64(a)<<26|uint64(b)) / (1 << 53)
+// rewind is seed with the same number again, while no more than the first of the numbers
+// was drawn.
+func (m *mersenne) rewind() { m.next = 0 }
+
+// floats fills dst with numbers that are uniform in [0, 1), with 53 bits each. Nothing
+// was drawn since the seed but such numbers.
+func (m *mersenne) floats(dst []float64) {
+	for len(dst) > 0 {
+		if m.next >= len(m.words) {
+			m.refill()
+		}
+		words := m.words[m.next:]
+		n := min(len(dst), len(words)/2)
+		for i := range dst[:n] {
+			a, b := words[2*i]>>5, words[2*i+1]>>6
+			dst[i] = float64(uint64(a)<<26|uint64(b)) * 0x1p-53
+		}
+		m.next += 2 * n
+		dst = dst[n:]
+	}
 }
 
 // below is uniform in [0, n) for 1 <= n < 2^32, by rejection from the next power of
