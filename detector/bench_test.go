@@ -5,9 +5,12 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
+	"modelbucket/blob"
 	"modelbucket/detector"
 	"modelbucket/detector/forest"
+	"modelbucket/registry"
 )
 
 // events are n JSON events like those of the sample, and the same as CSV.
@@ -126,5 +129,44 @@ func BenchmarkScoreEvents(b *testing.B) {
 			}
 			perEvent(b, n)
 		})
+	}
+}
+
+// BenchmarkPool loads 3,000 versions of the product's detector into 256 MiB, one after
+// the other, from a bucket in memory.
+func BenchmarkPool(b *testing.B) {
+	const n = 3000
+	params := forest.DefaultParams()
+	trained := mustTrain(b, sample(b), detector.CSV, detector.TrainOptions{Parameters: &params})
+	r, err := registry.Open(b.Context(), blob.NewMemory(), registry.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close(b.Context())
+	var versions []*registry.Version
+	for range n {
+		v, err := trained.Publish(b.Context(), r, registry.Publication{Tenant: tenant, Model: model, By: "test"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		versions = append(versions, v)
+	}
+	for b.Loop() {
+		began := time.Now()
+		p := detector.NewPool(r, detector.PoolOptions{Bytes: 256 << 20})
+		for _, v := range versions {
+			_, release, err := p.Get(b.Context(), v)
+			if err != nil {
+				b.Fatal(err)
+			}
+			release()
+		}
+		stats := p.Stats()
+		p.Close()
+		if stats.Evictions > 0 || stats.Detectors != n {
+			b.Errorf("%d detectors are there, %d had to go", stats.Detectors, stats.Evictions)
+		}
+		b.ReportMetric(float64(stats.Bytes)/n/1000, "kB/detector")
+		b.ReportMetric(float64(time.Since(began).Microseconds())/n/1000, "ms/load")
 	}
 }
