@@ -341,3 +341,18 @@ func TestFitTakesThePercentile(t *testing.T) {
 		}
 	})
 }
+
+// A score is a power of two, within a unit in the last place of what math.Exp2 gives.
+func TestScoreIsAPowerOfTwo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		samples := rapid.IntRange(1, math.MaxInt32).Draw(t, "samples of the leaf")
+		of := rapid.IntRange(2, 1<<20).Draw(t, "samples of the tree")
+		f := &forest.Forest{Features: 1, MaxFeatures: 1, MaxSamples: of, Trees: []forest.Tree{{Nodes: []forest.Node{{Left: forest.Leaf, Right: forest.Leaf, Samples: int32(samples)}}}}}
+		got := make([]float64, 1)
+		f.ScoreSamples(got, []float64{0})
+		depth := 1 + forest.AverageDepth(samples) - 1
+		if want := -math.Exp2(-depth / forest.AverageDepth(of)); math.Abs(got[0]-want) > 1.2e-16 {
+			t.Fatalf("score %v, want %v", got[0], want)
+		}
+	})
+}
