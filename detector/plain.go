@@ -18,7 +18,7 @@ type plainBody struct {
 }
 
 // Buffers begin small, since most bodies are, and grow with what comes.
-const minBuffer, maxBuffer = 4 << 10, 64 << 10
+const minBuffer, maxBuffer = 512, 64 << 10
 
 // begin reads the head, if that is plain: nothing but the events, or an object whose
 // first member they are.
@@ -115,7 +115,7 @@ func (b *plainBody) more() bool {
 		if b.end == maxBuffer {
 			return false
 		}
-		grown := make([]byte, max(minBuffer, 2*len(b.buffer)))
+		grown := make([]byte, min(max(minBuffer, 4*len(b.buffer)), maxBuffer))
 		copy(grown, b.buffer)
 		b.buffer = grown
 	}

@@ -129,10 +129,7 @@ func (s *scoring) countMissing() {
 
 func (s *scoring) score() {
 	n := len(s.rows) / s.d.Width()
-	if cap(s.scores) < n {
-		s.scores = make([]float64, block)
-	}
-	s.scores = s.scores[:n]
+	s.scores = slices.Grow(s.scores[:0], n)[:n]
 	s.d.Score(s.scores, s.rows)
 	if s.explain != nil {
 		s.explainAll(n)
