@@ -66,42 +66,64 @@ func (f *features) read(e *Event, dst []float64) error {
 	clear(dst)
 	clear(f.seen)
 	clear(f.filled)
-	all, err := e.fields(&f.name)
+	places, bad, err := f.takeAll(e, dst)
 	if err != nil {
 		return err
-	}
-	place := 0
-	var bad error
-	for ; ; place++ {
-		name, v, ok, err := all.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		i := place
-		if !e.row {
-			i = f.find(place, name)
-		}
-		if i < 0 || i >= f.width || bad != nil {
-			continue
-		}
-		x, filled, err := v.number()
-		if err != nil {
-			bad = fmt.Errorf("%w: %s %w", ErrBadEvent, shown(f.label(i)), err)
-		}
-		dst[i], f.seen[i], f.filled[i] = x, true, filled
 	}
 	switch {
 	case bad != nil:
 		return bad
-	case e.row && place != f.width:
-		return fmt.Errorf("%w: it has %d values; the detector takes %d", ErrBadEvent, place, f.width)
+	case e.row && places != f.width:
+		return fmt.Errorf("%w: it has %d values; the detector takes %d", ErrBadEvent, places, f.width)
 	case !f.some() && len(f.names) == 0:
 		return fmt.Errorf(`%w: the detector's features have no names: send "rows"`, ErrBadEvent)
 	case !f.some():
 		return fmt.Errorf("%w: it has none of the features %s", ErrBadEvent, shownNames(f.names))
+	}
+	return nil
+}
+
+// takeAll takes the event's values and counts them. bad is what is wrong with one of
+// them, err with the event.
+func (f *features) takeAll(e *Event, dst []float64) (places int, bad, err error) {
+	if e.scanned {
+		for i := range e.spans {
+			s := &e.spans[i]
+			if bad = f.take(dst, i, e.row, e.text[s.name:s.nameEnd], value{json: e.text[s.value:s.valueEnd]}); bad != nil {
+				break
+			}
+		}
+		return len(e.spans), bad, nil
+	}
+	all, err := e.fields(&f.name)
+	if err != nil {
+		return 0, nil, err
+	}
+	for {
+		name, v, ok, err := all.next()
+		if err != nil || !ok {
+			return places, bad, err
+		}
+		if bad == nil {
+			bad = f.take(dst, places, e.row, name, v)
+		}
+		places++
+	}
+}
+
+// take takes a value, if it is one of a feature.
+func (f *features) take(dst []float64, place int, row bool, name []byte, v value) error {
+	i := place
+	if !row {
+		i = f.find(place, name)
+	}
+	if i < 0 || i >= f.width {
+		return nil
+	}
+	x, filled, err := v.number()
+	dst[i], f.seen[i], f.filled[i] = x, true, filled
+	if err != nil {
+		return fmt.Errorf("%w: %s %w", ErrBadEvent, shown(f.label(i)), err)
 	}
 	return nil
 }

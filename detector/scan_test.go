@@ -204,10 +204,13 @@ func TestReaderReadsLongBodiesAsDecoder(t *testing.T) {
 func TestReaderReadsNumbersAsStrconv(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := rapid.OneOf(rapid.Float64(), rapid.Map(rapid.Int64(), func(i int64) float64 { return float64(i) / 1e6 })).Draw(t, "x")
+		if !(math.Abs(x) < 1e100) { // which cannot be trained on
+			x = 1 / x
+		}
 		text := strconv.FormatFloat(x, rapid.SampledFrom([]byte("efg")).Draw(t, "format"), rapid.IntRange(-1, 18).Draw(t, "digits"), 64)
 		want, err := strconv.ParseFloat(text, 64)
-		if err != nil || math.Abs(want) > 1e100 || !json.Valid([]byte(text)) {
-			t.Skip(text)
+		if err != nil || !json.Valid([]byte(text)) {
+			t.Fatalf("%v is written %s: %v", x, text, err)
 		}
 		set, err := detector.Collect(t.Context(), detector.NewReader(strings.NewReader(`[{"x":`+text+`}]`), detector.JSON), detector.CollectOptions{})
 		if err != nil {
