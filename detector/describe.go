@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -99,7 +101,9 @@ func (d *Describer) Facts(features []string) (registry.Facts, error) {
 			}
 			return registry.Facts{}, fmt.Errorf("%w: features are named, but there is no detector: %w", ErrInvalid, err)
 		}
-		return factsOf(d.said(), nil)
+		facts, recordErr := factsOf(d.said(), nil)
+		facts.NotADetectorBecause = d.because(err)
+		return facts, recordErr
 	}
 	names, err := nameFeatures(features, p)
 	if err != nil {
@@ -126,6 +130,41 @@ func (d *Describer) said() sklearn.Facts {
 		said = l.said
 	}
 	return said
+}
+
+// maxReason bounds what is kept of the reasons why files hold no detector, in bytes.
+const maxReason = 1000
+
+// because tells why the files that seem to be models make no detector; files of another
+// kind give no reason.
+func (d *Describer) because(err error) string {
+	var reasons []string
+	parts := 0
+	for _, l := range d.looks {
+		switch {
+		case l.err == nil:
+			parts++
+		case !errors.Is(l.err, sklearn.ErrNoPickle) || l.named():
+			reasons = append(reasons, fmt.Sprintf("%s: %v", l.name, l.err))
+		}
+	}
+	if parts > 0 {
+		reasons = append(reasons, err.Error())
+	}
+	reason := strings.Join(reasons, "; ")
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return reason
+}
+
+// named tells whether a file is named as pickles are.
+func (l *look) named() bool {
+	switch path.Ext(string(l.name)) {
+	case ".joblib", ".pkl", ".pickle":
+		return true
+	}
+	return false
 }
 
 // Close ends the looks and waits for them.

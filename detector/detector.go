@@ -18,6 +18,7 @@ type Detector struct {
 	number   registry.Number
 	features []string // empty where they have no names
 	levels   ThreatLevels
+	before   []forest.Step // what rows go through before what was compiled
 	compiled *forest.Compiled
 
 	tables atomic.Pointer[forest.Tables] // nil while there are none
@@ -31,7 +32,7 @@ func newDetector(features []string, levels ThreatLevels, p *sklearn.Pipeline) (*
 	if err != nil {
 		return nil, err
 	}
-	return &Detector{features: features, levels: levels, compiled: c}, nil
+	return &Detector{features: features, levels: levels, before: p.Before, compiled: c}, nil
 }
 
 // Version is the number of the version that the detector was loaded from; 0 for one
@@ -64,6 +65,9 @@ func (d *Detector) Bytes() int64 {
 	for _, name := range d.features {
 		n += int64(len(name))
 	}
+	for _, step := range d.before {
+		n += step.Bytes()
+	}
 	return n
 }
 
@@ -71,6 +75,7 @@ func (d *Detector) Bytes() int64 {
 // scikit-learn's decision_function gives. A score is below 0 if and only if the row is
 // an anomaly.
 func (d *Detector) Score(scores, rows []float64) {
+	rows = d.prepared(rows)
 	if t := d.tables.Load(); t != nil {
 		t.DecisionFunction(scores, rows)
 	} else {
@@ -80,6 +85,17 @@ func (d *Detector) Score(scores, rows []float64) {
 	for i, s := range scores {
 		scores[i] = settle(s)
 	}
+}
+
+// prepared are rows as the compiled forest takes them. The caller's stay as they are.
+func (d *Detector) prepared(rows []float64) []float64 {
+	if len(d.before) > 0 {
+		rows = slices.Clone(rows)
+	}
+	for _, step := range d.before {
+		step.Transform(rows, rows)
+	}
+	return rows
 }
 
 // settle makes a score that is 0 but for rounding 0. The offset is often the score of

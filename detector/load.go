@@ -32,6 +32,9 @@ func Load(ctx context.Context, r *registry.Registry, v *registry.Version) (*Dete
 
 func load(ctx context.Context, r *registry.Registry, v *registry.Version) (*Detector, error) {
 	record, err := ParseRecord(v.Facts.Detector)
+	if why := v.NotADetectorBecause; err != nil && why != "" {
+		return nil, fmt.Errorf("%w: %s", ErrNotADetector, why)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +124,7 @@ func combine(parts []part) (*sklearn.Pipeline, []registry.FileName, error) {
 		p := &parts[i]
 		held, what := &whole, "an IsolationForest"
 		if p.pipeline.Forest == nil {
-			held, what = &scaler, "a StandardScaler alone"
+			held, what = &scaler, "a scaler alone"
 		}
 		if *held != nil {
 			return nil, nil, fmt.Errorf("%s and %s both hold %s", (*held).name, p.name, what)
@@ -133,13 +136,13 @@ func combine(parts []part) (*sklearn.Pipeline, []registry.FileName, error) {
 		return nil, nil, errors.New("no file holds an IsolationForest")
 	case scaler == nil:
 		return whole.pipeline, []registry.FileName{whole.name}, nil
-	case whole.pipeline.Scaler != nil:
+	case whole.pipeline.Scaler != nil || whole.pipeline.Before != nil:
 		return nil, nil, fmt.Errorf("%s holds a scaler of its own, and %s another", whole.name, scaler.name)
-	case whole.pipeline.Forest.Features != scaler.pipeline.Scaler.Features:
-		return nil, nil, fmt.Errorf("%s scales %d features, %s takes %d", scaler.name, scaler.pipeline.Scaler.Features, whole.name, whole.pipeline.Forest.Features)
+	case whole.pipeline.Width() != scaler.pipeline.Width():
+		return nil, nil, fmt.Errorf("%s scales %d features, %s takes %d", scaler.name, scaler.pipeline.Width(), whole.name, whole.pipeline.Width())
 	}
 	both := *whole.pipeline
-	both.Scaler = scaler.pipeline.Scaler
+	both.Before, both.Scaler = scaler.pipeline.Before, scaler.pipeline.Scaler
 	if scaler.pipeline.FeatureNames != nil {
 		both.FeatureNames = scaler.pipeline.FeatureNames
 	}

@@ -74,7 +74,7 @@ func factsOf(said sklearn.Facts, r *Record) (registry.Facts, error) {
 	}
 	f := registry.Facts{
 		ModelType: known(said.ModelType), ModelModule: known(said.ModelModule),
-		SklearnVersion: known(said.SklearnVersion), ModelParams: said.ModelParams,
+		SklearnVersion: known(said.SklearnVersion), JoblibVersion: known(said.JoblibVersion), ModelParams: said.ModelParams,
 	}
 	if r == nil {
 		return f, nil

@@ -154,12 +154,12 @@ func (s *scoring) score() {
 
 // explainAll explains the scores of n rows.
 func (s *scoring) explainAll(n int) {
-	width := s.d.Width()
+	width, rows := s.d.Width(), s.d.prepared(s.rows)
 	s.explanations = s.explanations[:0]
 	s.moved = slices.Grow(s.moved[:0], n*width)[:n*width]
 	for i := range n {
 		moved := s.moved[i*width : (i+1)*width]
-		s.explain.Explain(moved, s.rows[i*width:(i+1)*width])
+		s.explain.Explain(moved, rows[i*width:(i+1)*width])
 		s.explanations = append(s.explanations, Explanation{s.explain.Base(), s.features, moved})
 	}
 }

@@ -44,6 +44,9 @@ type Facts struct {
 	JoblibVersion  *string         `json:"joblib_version"`
 	ModelParams    json.RawMessage `json:"model_params"`
 	Detector       json.RawMessage `json:"detector"`
+	// NotADetectorBecause tells why files that seem to be models are none that can be
+	// asked; it is empty for a detector, and for files of another kind.
+	NotADetectorBecause string `json:"not_a_detector_because,omitempty"`
 }
 
 // storedFile is a file with the digests that let a part of it be verified.

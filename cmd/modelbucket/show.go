@@ -70,6 +70,7 @@ func (p *program) facts(v *registry.Version) table {
 	}
 	add("scikit-learn", text(v.SklearnVersion))
 	add("joblib", text(v.JoblibVersion))
+	add("not a detector", v.NotADetectorBecause)
 	flat := map[string]string{}
 	flatten(flat, "parameter", v.ModelParams)
 	flatten(flat, "detector", v.Detector)

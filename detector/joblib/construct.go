@@ -43,12 +43,14 @@ func kind(v any) string {
 func (m *machine) global(op byte) error {
 	var g Global
 	if op == 'c' {
-		var err error
-		if g.Module, err = m.line(); err != nil {
-			return err
-		}
-		if g.Name, err = m.line(); err != nil {
-			return err
+		for _, part := range []*string{&g.Module, &g.Name} {
+			b, err := m.line()
+			if err != nil {
+				return err
+			}
+			if *part, err = m.text(b); err != nil {
+				return err
+			}
 		}
 	} else {
 		v, err := m.pop(2)
@@ -62,12 +64,12 @@ func (m *machine) global(op byte) error {
 			return m.malformed("a class named by %s and %s", kind(v[0]), kind(v[1]))
 		}
 	}
-	if m.globals == 0 && m.depth == 0 && len(m.stack) == 0 && m.makesInstance() {
+	first := m.names(g)
+	if m.depth == 0 && m.root == (Global{}) && (first && len(m.stack) == 0 && m.makesInstance() || m.remakesInstance()) {
 		m.root = g
 	}
-	m.globals++
 	if roleOf(g) == refused {
-		return &GlobalError{Global: g, Root: m.root}
+		return &GlobalError{Global: g, At: m.pos, Root: m.root}
 	}
 	return m.push(g)
 }
@@ -83,6 +85,16 @@ func (m *machine) makesInstance() bool {
 		rest = rest[2:]
 	}
 	return bytes.HasPrefix(rest, []byte{')', 0x81})
+}
+
+// remakesInstance tells the same of protocols 0 and 1: the class just named is the first
+// argument of the first call.
+func (m *machine) remakesInstance() bool {
+	if len(m.stack) != 1 || len(m.marks) != 1 || m.marks[0] != 1 {
+		return false
+	}
+	g, ok := m.stack[0].(Global)
+	return ok && roleOf(g) == construct
 }
 
 func (m *machine) construct(op byte) error {
@@ -201,6 +213,17 @@ func (m *machine) reduce(g Global, a Tuple) (v any, ok bool, err error) {
 		}
 		l, ok := a[0].(*List)
 		return l, ok, nil
+	case construct:
+		if len(a) != 3 || a[2] != nil {
+			return nil, false, nil
+		}
+		class, ok1 := a[0].(Global)
+		base, ok2 := a[1].(Global)
+		if !ok1 || !ok2 || base.Name != "object" || roleOf(base) != value {
+			return nil, false, nil
+		}
+		v, ok = instance(class, nil)
+		return v, ok, nil
 	}
 	return nil, false, nil
 }
@@ -266,40 +289,4 @@ func readScalar(d *DType, b []byte) (any, bool) {
 		return c.float(0), true
 	}
 	return nil, false
-}
-
-// build gives the state to what was made, once, and returns what stands in its place.
-func (m *machine) build(made, state any) (any, error) {
-	switch o := made.(type) {
-	case *pendingArray:
-		return m.wrapped(state)
-	case *DType:
-		if o.built {
-			return nil, m.malformed("a dtype built twice")
-		}
-		return o, m.buildType(o, state)
-	case *Array:
-		if o.built {
-			return nil, m.malformed("an array built twice")
-		}
-		return o, m.buildArray(o, state)
-	case *Object:
-		if o.built {
-			return nil, m.malformed("%s built twice", kind(o))
-		}
-		o.built = true
-		o.State = state
-		if roleOf(o.Class) == opaque {
-			return o, nil
-		}
-		d, ok := state.(*Dict)
-		if !ok {
-			return nil, m.malformed("%s with %s as its state", kind(o), kind(state))
-		}
-		if len(d.names) != len(d.Keys) {
-			return nil, m.malformed("%s with attributes that have no name", kind(o))
-		}
-		return o, nil
-	}
-	return nil, m.malformed("state for %s", kind(made))
 }

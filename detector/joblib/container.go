@@ -3,14 +3,34 @@ package joblib
 import (
 	"bufio"
 	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
 	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pierrec/lz4/v4"
 )
 
-// container tells what a file is packed in by its first bytes, never by its name.
-func container(head []byte) string {
+// The bounds of unpacking. It takes time in proportion to the bytes of the file, at most
+// maxRatio times as many come out, and nothing else is allocated than those and the
+// window; so whoever stops the reader below stops the unpacking.
+const (
+	// firstLook is how much is read before refuses is asked for the first time, in
+	// bytes; it is asked again whenever there is four times as much.
+	firstLook = 64 << 10
+	// maxRatio is how many bytes may come out for one that goes in, maxStart how many
+	// in any case. Forests are packed to a third or a tenth, if they do not repeat.
+	maxRatio = 100
+	maxStart = 8 << 20
+	// maxWindow is how far back xz and lzma may refer, in bytes: what their strongest
+	// setting takes.
+	maxWindow = 64 << 20
+)
+
+// containerOf tells what a file is packed in by its first bytes, never by its name.
+func containerOf(head []byte) string {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x78")):
 		return "zlib"
@@ -25,46 +45,119 @@ func container(head []byte) string {
 	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")):
 		return "lz4"
 	case bytes.HasPrefix(head, []byte("ZF")):
-		return "joblib older than 0.10"
+		return "ZF"
 	}
-	return ""
+	return "none"
 }
 
-// unpack reads all of r and takes off the one layer of compression that there may be.
-// Nothing may follow it: readers that stop there and readers that go on would see
-// different files. It gives up as soon as refuses has an error for what was unpacked so far.
-func unpack(r io.Reader, limit int64, refuses func(beginning []byte) error) ([]byte, error) {
-	in := bufio.NewReader(r)
+// unpack reads all of r and takes off the one layer of compression that there may be,
+// whose name it tells. Nothing may follow it: readers that stop there and readers that
+// go on would see different files. It gives up as soon as refuses has an error for what
+// was unpacked so far.
+func unpack(r io.Reader, limit int64, refuses func(beginning []byte) error) (data []byte, name string, err error) {
+	in := newSource(r)
 	head, err := in.Peek(6)
 	if err != nil && err != io.EOF {
-		return nil, err
+		return nil, "", err
 	}
-	switch name := container(head); name {
-	case "":
-		return readAll(in, limit, refuses)
-	case "zlib":
-	default:
-		return nil, fmt.Errorf("%w: it is packed by %s; dump it with compress=3", ErrUnsupported, name)
+	name = containerOf(head)
+	if name == "none" {
+		data, err = readAll(in, in, limit, refuses)
+		return data, name, err
 	}
-	source := &source{Reader: in}
-	z, err := zlib.NewReader(source)
+	if name == "ZF" {
+		return nil, name, fmt.Errorf("%w: written by joblib older than 0.10; load it there and dump it again", ErrUnsupported)
+	}
+	packed, err := in.open(name, limit)
 	if err != nil {
-		return nil, source.blame(err)
+		return nil, name, in.blame(fmt.Errorf("%w: packed by %s: %w", ErrNoPickle, name, err))
 	}
 	// To the end, where the checksum is looked at.
-	data, err := readAll(z, limit, refuses)
+	data, err = readAll(packed, in, limit, refuses)
 	if err != nil {
 		if _, refused := errors.AsType[*refusal](err); refused || errors.Is(err, ErrTooLarge) {
-			return nil, err
+			return nil, name, err
 		}
-		return nil, source.blame(err)
+		return nil, name, in.blame(fmt.Errorf("%w: packed by %s: %w", ErrMalformed, name, err))
 	}
 	if _, err := in.ReadByte(); err == nil {
-		return nil, fmt.Errorf("%w: bytes after the compressed data", ErrMalformed)
+		return nil, name, fmt.Errorf("%w: bytes after the compressed data", ErrMalformed)
 	} else if err != io.EOF {
-		return nil, err
+		return nil, name, err
 	}
-	return data, nil
+	return data, name, nil
+}
+
+// source is a file that counts how much of it was read, and remembers the error of the
+// reader below, to tell a damaged file from one that could not be read.
+type source struct {
+	*bufio.Reader
+	below *below
+}
+
+type below struct {
+	r   io.Reader
+	n   int64
+	err error
+}
+
+func newSource(r io.Reader) *source {
+	b := &below{r: r}
+	return &source{bufio.NewReaderSize(b, firstLook), b}
+}
+
+func (b *below) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+func (s *source) blame(err error) error {
+	if s.below.err != nil {
+		return s.below.err
+	}
+	return err
+}
+
+// allows is how many bytes may have come out by now.
+func (s *source) allows() int64 { return maxStart + maxRatio*s.below.n }
+
+// window is the memory for the window that a file asks for: no larger than what can
+// come out of it at all.
+func (s *source) window(asked, limit int64) (int64, error) {
+	if asked > maxWindow {
+		return 0, fmt.Errorf("%w: a window of %d bytes, more than %d", ErrTooLarge, asked, int64(maxWindow))
+	}
+	most := limit
+	if _, err := s.Peek(firstLook); err == io.EOF {
+		most = min(most, s.allows())
+	}
+	return min(asked, most), nil
+}
+
+func (s *source) open(name string, limit int64) (io.Reader, error) {
+	switch name {
+	case "zlib":
+		return zlib.NewReader(s)
+	case "gzip":
+		z, err := gzip.NewReader(s)
+		if err == nil {
+			z.Multistream(false)
+		}
+		return z, err
+	case "bz2": // a second stream is read as Python does: as more of the pickle
+		return bzip2.NewReader(s), nil
+	case "xz":
+		return newXZ(s, limit)
+	case "lzma":
+		return newLZMA(s, limit)
+	default:
+		z := lz4.NewReader(s)
+		return z, z.Apply(lz4.ConcurrencyOption(1))
+	}
 }
 
 // refusal is an error of what was unpacked, not of the unpacking.
@@ -72,21 +165,24 @@ type refusal struct{ error }
 
 func (r *refusal) Unwrap() error { return r.error }
 
-// firstLook is how much is read before refuses is asked for the first time, in bytes; it
-// is asked again whenever there is four times as much.
-const firstLook = 64 << 10
-
-// readAll allocates as the bytes come.
-func readAll(r io.Reader, limit int64, refuses func([]byte) error) ([]byte, error) {
+// readAll reads r, which unpacks in, and allocates as the bytes come.
+func readAll(r io.Reader, in *source, limit int64, refuses func([]byte) error) ([]byte, error) {
 	var data bytes.Buffer
 	for size := int64(firstLook); ; size *= 4 {
 		size = min(size, limit)
-		_, err := io.CopyN(&data, r, size-int64(data.Len()))
-		if err == io.EOF {
-			return data.Bytes(), nil
-		}
-		if err != nil {
-			return nil, err
+		for int64(data.Len()) < size {
+			// What is allowed grows with what was read.
+			room := min(size, in.allows()) - int64(data.Len())
+			if room <= 0 {
+				return nil, fmt.Errorf("%w: %d bytes out of %d", ErrTooLarge, data.Len(), in.below.n)
+			}
+			_, err := io.CopyN(&data, r, room)
+			if err == io.EOF {
+				return data.Bytes(), nil
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		var more [1]byte
 		switch _, err := io.ReadFull(r, more[:]); {
@@ -102,36 +198,4 @@ func readAll(r io.Reader, limit int64, refuses func([]byte) error) ([]byte, erro
 		}
 		data.WriteByte(more[0])
 	}
-}
-
-// source remembers the error of the reader below the decompressor, to tell a damaged
-// file from one that could not be read.
-type source struct {
-	*bufio.Reader
-	err error
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	s.note(err)
-	return n, err
-}
-
-func (s *source) ReadByte() (byte, error) {
-	b, err := s.Reader.ReadByte()
-	s.note(err)
-	return b, err
-}
-
-func (s *source) note(err error) {
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-}
-
-func (s *source) blame(err error) error {
-	if s.err != nil {
-		return s.err
-	}
-	return fmt.Errorf("%w: %v", ErrMalformed, err)
 }

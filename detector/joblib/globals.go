@@ -18,6 +18,7 @@ const (
 	makeBytes        // REDUCE (): how protocol 2 writes empty bytes
 	makeArray        // REDUCE (bytes): a bytearray
 	makeSet          // REDUCE (list)
+	construct        // REDUCE (estimator or wrapper, object, None): NEWOBJ in protocols 0 and 1
 )
 
 // roleOf is the closed list of what a file may name. Names are compared whole: Python
@@ -30,6 +31,7 @@ func roleOf(g Global) role {
 	case Global{"numpy", "dtype"}:
 		return dtype
 	case Global{"numpy", "ndarray"}, Global{"numpy", "memmap"},
+		Global{"__builtin__", "object"}, Global{"builtins", "object"},
 		Global{"numpy.random._mt19937", "MT19937"}:
 		return value
 	case Global{"numpy.core.multiarray", "_reconstruct"}, Global{"numpy._core.multiarray", "_reconstruct"}:
@@ -60,6 +62,8 @@ func roleOf(g Global) role {
 		return makeArray
 	case Global{"__builtin__", "set"}, Global{"builtins", "set"}:
 		return makeSet
+	case Global{"copy_reg", "_reconstructor"}, Global{"copyreg", "_reconstructor"}:
+		return construct
 	}
 	return refused
 }

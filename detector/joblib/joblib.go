@@ -21,6 +21,9 @@ import (
 var (
 	// ErrMalformed: not a joblib file, or a damaged or hostile one.
 	ErrMalformed = errors.New("malformed joblib file")
+	// ErrNoPickle: an ErrMalformed file that does not even look like one. Only files of
+	// protocol 0 or 1 that are damaged can be taken for one that is something else.
+	ErrNoPickle = fmt.Errorf("%w: no pickle", ErrMalformed)
 	// ErrUnsupported: something that this package does not read. An error for a class
 	// or function outside the list is a *GlobalError, too.
 	ErrUnsupported = errors.New("unsupported joblib file")
@@ -31,12 +34,15 @@ var (
 // GlobalError refuses a class or function that is not on the list.
 type GlobalError struct {
 	Global Global
+	At     int // byte of the unpacked pickle behind its name
 	// Root is the class whose instance the whole file is, as far as that was clear
 	// when the reading ended; else the zero value.
 	Root Global
 }
 
-func (e *GlobalError) Error() string { return fmt.Sprintf("%v: it holds %s", ErrUnsupported, e.Global) }
+func (e *GlobalError) Error() string {
+	return fmt.Sprintf("%v: it holds %s (at byte %d)", ErrUnsupported, e.Global, e.At)
+}
 func (e *GlobalError) Unwrap() error { return ErrUnsupported }
 
 // A value is one of nil, bool, int64, *big.Int (beyond int64), float64, string, []byte,

@@ -28,7 +28,10 @@ func dumped(t testing.TB, v any) []byte {
 	return b.Bytes()
 }
 
-func read(b []byte) (any, error) { return joblib.Read(bytes.NewReader(b), limit) }
+func read(b []byte) (any, error) {
+	f, err := joblib.Read(bytes.NewReader(b), limit)
+	return f.Root, err
+}
 
 // dict builds a Dict of pairs.
 func dict(pairs ...any) *joblib.Dict {

@@ -3,9 +3,7 @@ package joblib
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
 )
 
@@ -16,54 +14,11 @@ const (
 	maxStack  = 50_000
 	maxMarks  = 10_000
 	maxMemo   = 1_000_000
-	maxLine   = 4096 // bytes of a name
+	maxLine   = 4096 // bytes of a name, or of anything else in a line
+	maxDigits = 40   // of a decimal number
 	maxInt    = 256  // bytes of an integer
 	maxNested = 8    // arrays of objects within arrays of objects
 )
-
-// Read reads a joblib file, plain or zlib. limit bounds the bytes of the file and those
-// that it unpacks to, which are all held in memory. A file that is refused is not read
-// much farther than it takes to see that. The result is what was dumped: one value as
-// described above.
-func Read(r io.Reader, limit int64) (any, error) {
-	data, err := unpack(r, limit, refuses)
-	if err != nil {
-		return nil, fmt.Errorf("read joblib: %w", err)
-	}
-	m := &machine{data: data, file: &file{work: maxWork}}
-	v, err := m.run()
-	if err == nil && m.pos != len(data) {
-		err = m.malformed("%d bytes after its end", len(data)-m.pos)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read joblib: %w", err)
-	}
-	return v, nil
-}
-
-// errBeginning: what was wanted lies behind the beginning of the file that is at hand.
-var errBeginning = errors.New("only the beginning of a file")
-
-// refuses tells why a file with this beginning is refused whatever follows, if it is.
-func refuses(beginning []byte) error {
-	m := &machine{data: beginning, file: &file{work: maxWork, beginning: true}}
-	_, err := m.run()
-	if errors.Is(err, errBeginning) {
-		return nil
-	}
-	if err == nil {
-		err = m.malformed("bytes after its end")
-	}
-	return err
-}
-
-// file is what a pickle shares with those nested in it.
-type file struct {
-	beginning bool // more of it follows behind the data
-	work      int
-	root      Global // the class of the outermost instance
-	globals   int    // how many were named
-}
 
 // machine runs one pickle.
 type machine struct {
@@ -76,7 +31,11 @@ type machine struct {
 	frameEnd int
 	stack    []any
 	marks    []int // heights of the stack
-	memo     map[uint32]any
+	// memo is what was memoised in order, as is usual; far are entries beyond its end.
+	memo []any
+	far  map[uint64]any
+	// binary tells that a PROTO stood at the beginning: protocol 2 or newer.
+	binary bool
 }
 
 func (m *machine) malformed(format string, args ...any) error {
@@ -110,6 +69,9 @@ func (m *machine) take(n uint64) ([]byte, error) {
 		end = m.frameEnd
 	}
 	if n > uint64(end-m.pos) {
+		if m.beginning && !m.inFrame && n > uint64(m.limit) {
+			return nil, m.tooLarge("%d bytes in one piece", n)
+		}
 		if m.beginning && !m.inFrame {
 			return nil, errBeginning
 		}
@@ -150,24 +112,27 @@ func (m *machine) text(b []byte) (string, error) {
 	return string(b), nil
 }
 
-// line reads text up to the end of the line.
-func (m *machine) line() (string, error) {
+// line reads up to the end of the line.
+func (m *machine) line() ([]byte, error) {
+	if m.inFrame && m.pos == m.frameEnd {
+		m.inFrame = false
+	}
 	rest := m.data[m.pos:]
 	if m.inFrame {
 		rest = m.data[m.pos:min(m.frameEnd, len(m.data))]
 	}
 	n := bytes.IndexByte(rest[:min(len(rest), maxLine)], '\n')
-	if n < 0 && m.beginning && len(rest) < maxLine {
-		return "", errBeginning
+	if n < 0 && m.beginning && len(rest) < maxLine && !(m.inFrame && m.frameEnd <= len(m.data)) {
+		return nil, errBeginning
 	}
 	if n < 0 {
-		return "", m.malformed("a name without end")
+		return nil, m.malformed("a line without end")
 	}
 	b, err := m.take(uint64(n + 1))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return m.text(b[:n])
+	return b[:n], nil
 }
 
 func (m *machine) push(v any) error {
@@ -229,16 +194,30 @@ func (m *machine) remember(at uint64) error {
 	if err != nil {
 		return err
 	}
-	if at > 4*maxMemo || len(m.memo) >= maxMemo {
+	if at > 4*maxMemo || len(m.memo)+len(m.far) >= maxMemo {
 		return m.tooLarge("memo entry %d", at)
 	}
-	m.memo[uint32(at)] = v
+	switch n := uint64(len(m.memo)); {
+	case at < n:
+		m.memo[at] = v
+	case at == n:
+		m.memo = append(m.memo, v)
+		delete(m.far, at)
+	default:
+		if m.far == nil {
+			m.far = map[uint64]any{}
+		}
+		m.far[at] = v
+	}
 	return nil
 }
 
 func (m *machine) recall(at uint64) error {
-	v, ok := m.memo[uint32(at)]
-	if !ok || at > 4*maxMemo {
+	v, ok := m.far[at]
+	if at < uint64(len(m.memo)) {
+		v, ok = m.memo[at], true
+	}
+	if !ok {
 		return m.malformed("memo entry %d was never stored", at)
 	}
 	if _, ok := v.(*pendingArray); ok {

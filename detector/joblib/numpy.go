@@ -143,14 +143,15 @@ func (m *machine) wrapped(state any) (*Array, error) {
 	}
 	get := func(name string) any { v, _ := s.Get(name); return v }
 	align, aligned := s.Get("numpy_array_alignment_bytes")
-	if !aligned && len(s.Keys) == 5 {
-		return nil, m.unsupported("an array as joblib before 1.2 wrote them; load the file and dump it again")
+	keys := 5
+	if aligned {
+		keys++
 	}
 	d, ok1 := get("dtype").(*DType)
 	order, ok2 := get("order").(string)
 	subclass, ok3 := get("subclass").(Global)
 	_, ok4 := get("allow_mmap").(bool)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !aligned || len(s.Keys) != 6 || !d.built ||
+	if !ok1 || !ok2 || !ok3 || !ok4 || len(s.Keys) != keys || !d.built ||
 		(order != "C" && order != "F") ||
 		(subclass != Global{"numpy", "ndarray"} && subclass != Global{"numpy", "memmap"}) {
 		return nil, m.malformed("an array of unusual form")
@@ -167,23 +168,37 @@ func (m *machine) wrapped(state any) (*Array, error) {
 	if d.Kind == 'O' {
 		return m.nested(shape)
 	}
-	// The padding cannot begin an opcode, so that the array's bytes are never executed
-	// by a reader that does not know of it. Without a position joblib writes none.
-	if align != any(int64(alignment)) {
-		return nil, m.unsupported("an array aligned to %s", kind(align))
+	m.seen.Arrays++
+	if !aligned {
+		m.seen.legacy++
 	}
-	padding, err := m.sized(1)
-	if err != nil {
+	if align == nil {
+		m.seen.Unpadded++
+	} else if err := m.padding(align); err != nil {
 		return nil, err
-	}
-	if len(padding) < 1 || len(padding) > alignment || bytes.Count(padding, []byte{0xff}) != len(padding) {
-		return nil, m.malformed("padding that is not 1 to %d bytes of ff", alignment)
 	}
 	data, err := m.take(uint64(n) * uint64(d.Size))
 	if err != nil {
 		return nil, err
 	}
 	return m.array(d, get("shape"), order == "F", data)
+}
+
+// padding reads what stands before an array's bytes. It cannot begin an opcode, so that
+// the bytes are never executed by a reader that does not know of arrays. It is missing
+// where joblib was older, or did not know its position.
+func (m *machine) padding(align any) error {
+	if align != any(int64(alignment)) {
+		return m.unsupported("an array aligned to %s", kind(align))
+	}
+	b, err := m.sized(1)
+	if err != nil {
+		return err
+	}
+	if len(b) < 1 || len(b) > alignment || bytes.Count(b, []byte{0xff}) != len(b) {
+		return m.malformed("padding that is not 1 to %d bytes of ff", alignment)
+	}
+	return nil
 }
 
 // nested reads an array of objects: a pickle of its own.

@@ -1,43 +1,33 @@
 package joblib
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
-	"math/big"
 	"slices"
 )
 
 // run executes a pickle up to its STOP.
 func (m *machine) run() (any, error) {
-	if n := len(m.data); n > 2 && !m.beginning && (m.data[0] == 'c' || m.data[0] == '(') && m.data[n-1] == '.' {
-		return nil, m.unsupported("a pickle of protocol 0 or 1; dump it with a newer one")
-	}
-	b, err := m.take(2)
-	switch {
-	case errors.Is(err, errBeginning):
+	if err := m.begin(); err != nil {
 		return nil, err
-	case err == nil && m.beginning && (b[0] == 'c' || b[0] == '('):
-		return nil, errBeginning // perhaps of protocol 0 or 1: its end tells
-	case err != nil || b[0] != 0x80:
-		return nil, m.malformed("it does not begin as a pickle does")
 	}
-	if b[1] < 2 || b[1] > 5 {
-		return nil, m.unsupported("pickle protocol %d", b[1])
-	}
-	m.memo = map[uint32]any{}
 	for {
 		op, err := m.take(1)
-		if err != nil {
-			return nil, err
-		}
-		if err := m.spend(1); err != nil {
-			return nil, err
-		}
-		if op[0] == '.' {
+		if err == nil && op[0] == '.' {
 			break
 		}
-		if err := m.step(op[0]); err != nil {
+		if err == nil {
+			err = m.spend(1)
+		}
+		if err == nil {
+			err = m.step(op[0])
+		}
+		if err != nil && !m.binary && errors.Is(err, ErrMalformed) && len(m.seen.Globals) == 0 {
+			err = fmt.Errorf("%w (or one of protocol 0: %w)", ErrNoPickle, err)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -50,9 +40,38 @@ func (m *machine) run() (any, error) {
 	return m.stack[0], nil
 }
 
-// step executes one opcode. Those of protocols 0 and 1 alone are not here, nor those
-// that would look outside of the file (persistent ids, extension codes, buffers).
+// begin reads the protocol. 0 and 1 do not say theirs: they begin with a value, and what
+// does not is no pickle.
+func (m *machine) begin() error {
+	b, err := m.take(1)
+	switch {
+	case errors.Is(err, errBeginning):
+		return err
+	case err != nil || b[0] != 0x80 && (m.depth > 0 || bytes.IndexByte([]byte("(c]})NIJKLMFGSTUVX"), b[0]) < 0):
+		return fmt.Errorf("%w: it does not begin as one does", ErrNoPickle)
+	case b[0] != 0x80:
+		m.pos--
+		m.uses(0)
+		return nil
+	}
+	m.binary = true
+	protocol, err := m.uint(1)
+	if err != nil {
+		return err
+	}
+	if protocol > 5 {
+		return m.unsupported("pickle protocol %d", protocol)
+	}
+	m.uses(int(protocol))
+	return nil
+}
+
+// step executes one opcode. Those are not here that would look outside of the file
+// (persistent ids, extension codes, buffers), or make instances in a way of Python 2.
 func (m *machine) step(op byte) error {
+	if op >= 0x80 && !m.binary {
+		return m.malformed("opcode %#02x in protocol 0 or 1", op)
+	}
 	switch op {
 	case 'N':
 		return m.push(nil)
@@ -66,11 +85,13 @@ func (m *machine) step(op byte) error {
 		return m.string(op)
 	case ')', 't', 0x85, 0x86, 0x87:
 		return m.tuple(op)
-	case ']', 'a', 'e', 0x8f, 0x90, 0x91:
+	case 'I', 'L', 'F', 'S', 'V':
+		return m.textual(op)
+	case ']', 'a', 'e', 'l', 0x8f, 0x90, 0x91:
 		return m.list(op)
-	case '}', 's', 'u':
+	case '}', 's', 'u', 'd':
 		return m.dict(op)
-	case 'q', 'r', 'h', 'j', 0x94:
+	case 'q', 'r', 'h', 'j', 'p', 'g', 0x94:
 		return m.memory(op)
 	case '(', '0', '1', '2':
 		return m.shuffle(op)
@@ -99,82 +120,6 @@ func (m *machine) frame() error {
 	return nil
 }
 
-func (m *machine) number(op byte) error {
-	switch op {
-	case 'G':
-		b, err := m.take(8)
-		if err != nil {
-			return err
-		}
-		return m.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
-	case 'J':
-		v, err := m.uint(4)
-		if err != nil {
-			return err
-		}
-		return m.push(int64(int32(v)))
-	case 0x8a, 0x8b:
-		width := 1
-		if op == 0x8b {
-			width = 4
-		}
-		b, err := m.sized(width)
-		if err != nil {
-			return err
-		}
-		if len(b) > maxInt {
-			return m.tooLarge("an integer of %d bytes", len(b))
-		}
-		return m.push(littleEndian(b))
-	}
-	width := 1
-	if op == 'M' {
-		width = 2
-	}
-	v, err := m.uint(width)
-	if err != nil {
-		return err
-	}
-	return m.push(int64(v))
-}
-
-// littleEndian is a number in two's complement: an int64 if it is one.
-func littleEndian(b []byte) any {
-	b = slices.Clone(b)
-	slices.Reverse(b)
-	v := new(big.Int).SetBytes(b)
-	if len(b) > 0 && b[0] >= 0x80 {
-		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
-	}
-	if v.IsInt64() {
-		return v.Int64()
-	}
-	return v
-}
-
-func (m *machine) string(op byte) error {
-	width := 8
-	switch op {
-	case 0x8c, 'U', 'C':
-		width = 1
-	case 'X', 'T', 'B':
-		width = 4
-	}
-	b, err := m.sized(width)
-	if err != nil {
-		return err
-	}
-	switch op {
-	case 'C', 'B', 0x8e, 0x96:
-		return m.push(b)
-	}
-	s, err := m.text(b)
-	if err != nil {
-		return err
-	}
-	return m.push(s)
-}
-
 func (m *machine) tuple(op byte) error {
 	var items []any
 	var err error
@@ -195,7 +140,7 @@ func (m *machine) list(op byte) error {
 	switch op {
 	case ']', 0x8f:
 		return m.container(&List{})
-	case 0x91: // a set that does not change
+	case 'l', 0x91: // a list of protocol 0, or a set that does not change
 		items, err := m.popMark()
 		if err != nil {
 			return err
@@ -232,11 +177,17 @@ func (m *machine) dict(op byte) error {
 		return m.container(&Dict{})
 	case 's':
 		items, err = m.pop(2)
-	case 'u':
+	case 'u', 'd':
 		items, err = m.popMark()
 	}
 	if err != nil {
 		return err
+	}
+	if op == 'd' { // of protocol 0: the items may lie where it is pushed
+		items = slices.Clone(items)
+		if err := m.container(&Dict{}); err != nil {
+			return err
+		}
 	}
 	v, err := m.top()
 	if err != nil {
@@ -289,7 +240,17 @@ func (m *machine) key(v any, depth int) error {
 
 func (m *machine) memory(op byte) error {
 	if op == 0x94 {
-		return m.remember(uint64(len(m.memo)))
+		return m.remember(uint64(len(m.memo) + len(m.far)))
+	}
+	if op == 'p' || op == 'g' {
+		at, err := m.index()
+		if err != nil {
+			return err
+		}
+		if op == 'g' {
+			return m.recall(at)
+		}
+		return m.remember(at)
 	}
 	width := 1
 	if op == 'r' || op == 'j' {

@@ -2,6 +2,7 @@ package sklearn
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 
@@ -48,10 +49,15 @@ func typeOf(v any) joblib.Global {
 
 // named puts into words what joblib refused to read.
 func named(err error) error {
-	if g, ok := errors.AsType[*joblib.GlobalError](err); ok {
-		return holds(g.Global.String())
+	g, ok := errors.AsType[*joblib.GlobalError](err)
+	if !ok {
+		return err
 	}
-	return err
+	switch g.Global.Module {
+	case "sklearn.ensemble.iforest", "sklearn.preprocessing.data", "sklearn.tree.tree":
+		return holds(fmt.Sprintf("%s, as scikit-learn before 0.22 named it (at byte %d)", g.Global, g.At))
+	}
+	return holds(fmt.Sprintf("%s (at byte %d)", g.Global, g.At))
 }
 
 // The accessors below read an attribute of one kind; anything else is malformed.

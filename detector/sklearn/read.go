@@ -9,130 +9,19 @@ import (
 	"modelbucket/detector/joblib"
 )
 
-// Read reads a detector: a Pipeline of StandardScaler and IsolationForest, or one of
-// the two alone. limit bounds the bytes of the file and those that it unpacks to. What
+// Read reads a detector: an IsolationForest, alone or behind scalers, as a Pipeline (of
+// Pipelines), or as a dict, tuple or list that holds the two; or a scaler alone. limit bounds the bytes of the file and those that it unpacks to. What
 // it returns has passed Validate.
 func Read(r io.Reader, limit int64) (*Pipeline, error) {
-	root, err := joblib.Read(r, limit)
+	file, err := joblib.Read(r, limit)
 	if err != nil {
 		return nil, named(err)
 	}
-	p, err := pipelineOf(root)
+	p, err := pipelineOf(file.Root)
 	if err != nil {
 		return nil, fmt.Errorf("read detector: %w", err)
 	}
 	return p, nil
-}
-
-func pipelineOf(root any) (*Pipeline, error) {
-	o, ok := root.(*joblib.Object)
-	if !ok {
-		return nil, holds(typeOf(root).String())
-	}
-	p := &Pipeline{}
-	parts := []any{o}
-	if o.Class == pipelineClass {
-		steps, err := stepsOf(o)
-		if err != nil {
-			return nil, err
-		}
-		parts = nil
-		for _, s := range steps {
-			parts = append(parts, s.value)
-		}
-	}
-	for _, part := range parts {
-		o, ok := part.(*joblib.Object)
-		if !ok {
-			return nil, holds("a step of " + typeOf(part).String())
-		}
-		if err := p.take(o); err != nil {
-			return nil, err
-		}
-	}
-	if o.Class == pipelineClass && p.Forest == nil {
-		return nil, holds("a Pipeline without IsolationForest")
-	}
-	if p.Scaler != nil && p.Forest != nil && p.Scaler.Features != p.Forest.Features {
-		return nil, malformed("a scaler of %d features before a forest of %d", p.Scaler.Features, p.Forest.Features)
-	}
-	p.SklearnVersion = text(o, "_sklearn_version")
-	return p, nil
-}
-
-// take adds the next step.
-func (p *Pipeline) take(o *joblib.Object) error {
-	var err error
-	switch {
-	case p.Forest != nil:
-		return holds("a step behind IsolationForest")
-	case o.Class == scalerClass && p.Scaler != nil:
-		return holds("two steps of StandardScaler")
-	case o.Class == scalerClass:
-		if p.Scaler, err = scalerOf(o); err != nil {
-			return err
-		}
-		p.FeatureNames, err = namesOf(o, p.Scaler.Features)
-		return err
-	case o.Class == forestClass:
-		if p.Forest, err = forestOf(o); err != nil {
-			return err
-		}
-		names, err := namesOf(o, p.Forest.Features)
-		if p.Scaler == nil { // else they are those of what the scaler put out
-			p.FeatureNames = names
-		}
-		p.Params = paramsOf(o)
-		return err
-	}
-	return holds(o.Class.String())
-}
-
-func scalerOf(o *joblib.Object) (*forest.Scaler, error) {
-	if _, fitted := o.Attribute("n_features_in_"); !fitted {
-		return nil, notFitted(scalerClass)
-	}
-	s := &forest.Scaler{}
-	var err error
-	if s.Features, err = integer(o, "n_features_in_"); err != nil {
-		return nil, err
-	}
-	if v, _ := o.Attribute("n_samples_seen_"); v != nil {
-		s.Samples = samples(v)
-	}
-	for _, p := range []struct {
-		flag, name string
-		to         *[]float64
-	}{{"with_mean", "mean_", &s.Mean}, {"with_std", "var_", &s.Var}, {"with_std", "scale_", &s.Scale}} {
-		on, err := boolean(o, p.flag)
-		if err != nil {
-			return nil, err
-		}
-		if !on {
-			continue
-		}
-		if *p.to, err = vector(o, p.name); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return s, nil
-}
-
-// samples is the number of training rows: a number, or one for each column, which
-// may differ.
-func samples(v any) int {
-	switch v := v.(type) {
-	case int64:
-		return int(v)
-	case float64:
-		if v == math.Trunc(v) && v >= 0 && v <= 1<<53 {
-			return int(v)
-		}
-	}
-	return 0
 }
 
 func forestOf(o *joblib.Object) (*forest.Forest, error) {
@@ -145,10 +34,14 @@ func forestOf(o *joblib.Object) (*forest.Forest, error) {
 		return nil, malformed("estimators_ is %s", typeOf(v))
 	}
 	f := &forest.Forest{}
+	width := "n_features_in_"
+	if _, ok := o.Attribute(width); !ok {
+		width = "n_features_" // before 0.24
+	}
 	for _, p := range []struct {
 		name string
 		to   *int
-	}{{"n_features_in_", &f.Features}, {"_max_features", &f.MaxFeatures}, {"max_samples_", &f.MaxSamples}} {
+	}{{width, &f.Features}, {"_max_features", &f.MaxFeatures}, {"max_samples_", &f.MaxSamples}} {
 		var err error
 		if *p.to, err = integer(o, p.name); err != nil {
 			return nil, err
@@ -158,7 +51,7 @@ func forestOf(o *joblib.Object) (*forest.Forest, error) {
 		f.Rows = samples(v)
 	}
 	offset, _ := o.Attribute("offset_") // absent, it is no number either
-	if f.Offset, ok = offset.(float64); !ok {
+	if f.Offset, ok = number(offset); !ok {
 		return nil, malformed("offset_ is %s", typeOf(offset))
 	}
 	if len(estimators.Items) > forest.MaxTrees {

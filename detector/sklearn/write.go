@@ -93,7 +93,13 @@ func (p *Pipeline) validate() error {
 	if p.Forest == nil && p.Scaler == nil {
 		return errors.New("neither a scaler nor a forest")
 	}
+	if len(p.Before) > 0 {
+		return errors.New("a scaler before the scaler")
+	}
 	if s := p.Scaler; s != nil {
+		if s.Scale != nil && s.Var == nil {
+			return errors.New("a scaler without variances is no StandardScaler")
+		}
 		if err := s.Validate(); err != nil {
 			return err
 		}
@@ -114,16 +120,8 @@ func (p *Pipeline) validate() error {
 			return fmt.Errorf("a scaler of %d features before a forest of %d", p.Scaler.Features, f.Features)
 		}
 	}
-	if n := p.features(); p.FeatureNames != nil && len(p.FeatureNames) != n {
+	if n := p.Width(); p.FeatureNames != nil && len(p.FeatureNames) != n {
 		return fmt.Errorf("%d names of %d features", len(p.FeatureNames), n)
 	}
 	return nil
-}
-
-// features is the width of a row.
-func (p *Pipeline) features() int {
-	if p.Scaler != nil {
-		return p.Scaler.Features
-	}
-	return p.Forest.Features
 }

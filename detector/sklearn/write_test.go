@@ -75,7 +75,7 @@ func TestInspectTellsWhatWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sklearn.Facts{
-		ModelType: "Pipeline", ModelModule: "sklearn.pipeline", SklearnVersion: sklearn.DefaultVersion,
+		ModelType: "Pipeline", ModelModule: "sklearn.pipeline", SklearnVersion: sklearn.DefaultVersion, JoblibVersion: ">=1.2",
 		ModelParams: json.RawMessage(`{"memory":null,` +
 			`"steps":[["scaler","<sklearn.preprocessing._data.StandardScaler>"],["forest","<sklearn.ensemble._iforest.IsolationForest>"]],` +
 			`"transform_input":null,"verbose":false,` +
