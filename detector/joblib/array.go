@@ -116,6 +116,7 @@ type column struct {
 	data    []byte
 	stride  int
 	n, from int
+	place   []int // where item i lies, if not at i
 }
 
 func (a *Array) column(field string) (column, error) {
@@ -134,9 +135,6 @@ func (a *Array) column(field string) (column, error) {
 			return column{}, fmt.Errorf("%w: an array without field %s", ErrMalformed, field)
 		}
 	}
-	if a.Fortran && !a.isLine() {
-		return column{}, fmt.Errorf("%w: a matrix in Fortran's order", ErrUnsupported)
-	}
 	c := column{kind: t.Kind, size: t.Size, order: binary.LittleEndian, data: a.Data, stride: a.Type.Size, from: from}
 	if t.BigEndian {
 		c.order = binary.BigEndian
@@ -144,7 +142,31 @@ func (a *Array) column(field string) (column, error) {
 	if a.Type.Kind != 'O' {
 		c.n = a.Len()
 	}
+	if a.Fortran && !a.isLine() {
+		c.place = fortran(a.Shape, c.n)
+	}
 	return c, nil
+}
+
+// fortran tells where the items of an array lie whose first index runs fastest, in the
+// order in which the last one does.
+func fortran(shape []int, n int) []int {
+	place, index := make([]int, n), make([]int, len(shape))
+	for i := range place {
+		at, stride := 0, 1
+		for axis, d := range shape {
+			at += index[axis] * stride
+			stride *= d
+		}
+		place[i] = at
+		for axis := len(shape) - 1; axis >= 0; axis-- {
+			if index[axis]++; index[axis] < shape[axis] {
+				break
+			}
+			index[axis] = 0
+		}
+	}
+	return place
 }
 
 // isLine tells whether both orders are the same.
@@ -160,6 +182,9 @@ func (a *Array) isLine() bool {
 
 // bits is item i, not extended by its sign.
 func (c column) bits(i int) uint64 {
+	if c.place != nil {
+		i = c.place[i]
+	}
 	b := c.data[i*c.stride+c.from:][:c.size]
 	switch c.size {
 	case 1:
@@ -193,7 +218,7 @@ func (c column) float(i int) float64 {
 
 func (c column) isInt() bool { return c.kind == 'i' || c.kind == 'u' || c.kind == 'b' }
 
-// Ints decodes an array of integers, or a field of a record array.
+// Ints decodes an array of integers, or a field of a record array, in C order.
 func (a *Array) Ints(field string) ([]int64, error) {
 	c, err := a.column(field)
 	if err != nil {
@@ -209,7 +234,7 @@ func (a *Array) Ints(field string) ([]int64, error) {
 	return v, nil
 }
 
-// Floats decodes an array of numbers, or a field of a record array.
+// Floats decodes an array of numbers, or a field of a record array, in C order.
 func (a *Array) Floats(field string) ([]float64, error) {
 	c, err := a.column(field)
 	if err != nil {

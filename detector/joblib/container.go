@@ -23,7 +23,7 @@ const (
 	// maxRatio is how many bytes may come out for one that goes in, maxStart how many
 	// in any case. Forests are packed to a third or a tenth, if they do not repeat.
 	maxRatio = 100
-	maxStart = 8 << 20
+	maxStart = 4 << 20
 	// maxWindow is how far back xz and lzma may refer, in bytes: what their strongest
 	// setting takes.
 	maxWindow = 64 << 20
