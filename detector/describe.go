@@ -175,6 +175,11 @@ func (d *Describer) Close() {
 	d.wait.Wait()
 }
 
+// Inspect tells what a file holds, in bounded time and memory, whatever it is. The error
+// says why that is no detector, or is the reader's own; the description comes all the
+// same, as far as it goes.
+func Inspect(r io.Reader) (*sklearn.Description, error) { return sklearn.Describe(r, maxArtifact) }
+
 // nameFeatures chooses the names of a row's values: those given, the artifact's own, or
 // the default ones if there are as many. It is empty where none of these will do.
 func nameFeatures(given []string, p *sklearn.Pipeline) ([]string, error) {

@@ -63,6 +63,9 @@ func ParseRecord(text json.RawMessage) (*Record, error) {
 	return r, nil
 }
 
+// maxNames bounds the names of features that are kept beside the record, in bytes of JSON.
+const maxNames = 512 << 10
+
 // factsOf tells the registry what the file of a detector says about itself; of what is
 // no detector the record is nil.
 func factsOf(said sklearn.Facts, r *Record) (registry.Facts, error) {
@@ -75,11 +78,18 @@ func factsOf(said sklearn.Facts, r *Record) (registry.Facts, error) {
 	f := registry.Facts{
 		ModelType: known(said.ModelType), ModelModule: known(said.ModelModule),
 		SklearnVersion: known(said.SklearnVersion), JoblibVersion: known(said.JoblibVersion), ModelParams: said.ModelParams,
+		FeaturesIn: said.Features,
+	}
+	names, err := json.Marshal(said.FeatureNames)
+	if err != nil {
+		return f, fmt.Errorf("write names: %w", err)
+	}
+	if len(names) <= maxNames {
+		f.FeatureNamesIn = said.FeatureNames
 	}
 	if r == nil {
 		return f, nil
 	}
-	var err error
 	if f.Detector, err = json.Marshal(r); err != nil {
 		return f, fmt.Errorf("write record: %w", err)
 	}

@@ -43,6 +43,9 @@ type Facts struct {
 	SklearnVersion *string         `json:"sklearn_version"`
 	JoblibVersion  *string         `json:"joblib_version"`
 	ModelParams    json.RawMessage `json:"model_params"`
+	// FeatureNamesIn and FeaturesIn are the columns that the model was trained on.
+	FeatureNamesIn []string        `json:"feature_names_in_,omitempty"`
+	FeaturesIn     int             `json:"n_features_in_,omitempty"`
 	Detector       json.RawMessage `json:"detector"`
 	// NotADetectorBecause tells why files that seem to be models are none that can be
 	// asked; it is empty for a detector, and for files of another kind.

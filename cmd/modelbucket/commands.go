@@ -20,6 +20,7 @@ type commands struct {
 	List    listCommand    `cmd:"" group:"models" help:"List models, or the versions of one."`
 	Show    showCommand    `cmd:"" group:"models" help:"Show all that is known of a version."`
 	Resolve resolveCommand `cmd:"" group:"models" help:"Print the pinned form of a reference: acme/fraud:7."`
+	Inspect inspectCommand `cmd:"" group:"models" help:"Tell what is in a joblib file, without executing it."`
 	Diff    diffCommand    `cmd:"" group:"models" help:"Compare two versions, and how they judge the same events."`
 	Alias   aliasCommand   `cmd:"" group:"models" help:"Move, show and remove aliases."`
 	Delete  deleteCommand  `cmd:"" group:"models" help:"Delete a version."`

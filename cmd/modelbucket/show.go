@@ -70,6 +70,9 @@ func (p *program) facts(v *registry.Version) table {
 	}
 	add("scikit-learn", text(v.SklearnVersion))
 	add("joblib", text(v.JoblibVersion))
+	if v.Detector == nil { // else they are among its facts
+		add("features", joinedInOrder(v.FeatureNamesIn))
+	}
 	add("not a detector", v.NotADetectorBecause)
 	flat := map[string]string{}
 	flatten(flat, "parameter", v.ModelParams)

@@ -40,6 +40,12 @@ func scripts(folder string, setup func(*testscript.Env)) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			env.Values[running{}] = map[string]*testNode{}
 			env.Setenv("HOME", env.WorkDir)
+			detectors, err := filepath.Abs("../../detector")
+			if err != nil {
+				return err
+			}
+			env.Setenv("HOSTILE", filepath.Join(detectors, "joblib/testdata/hostile"))
+			env.Setenv("STACKS", filepath.Join(detectors, "sklearn/testdata/stacks"))
 			env.Setenv(raceOptions, quickExit)
 			env.Values[damaged{}] = new(bool)
 			setup(env)

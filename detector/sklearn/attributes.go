@@ -106,10 +106,13 @@ func namesOf(o *joblib.Object, n int) ([]string, error) {
 	if !ok || len(a.Items) != n || n == 0 {
 		return nil, malformed("feature_names_in_ are not %d names", n)
 	}
-	names := make([]string, n)
+	names, size := make([]string, n), 0
 	for i, item := range a.Items {
 		if names[i], ok = item.(string); !ok {
 			return nil, malformed("feature %d is named by %s instead of text", i, typeOf(item))
+		}
+		if size += len(names[i]); size > maxJSON { // they may be one and the same in the file
+			return nil, fmt.Errorf("%w: names of features without end", ErrTooLarge)
 		}
 	}
 	return names, nil

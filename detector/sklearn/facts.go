@@ -54,7 +54,7 @@ func factsOf(file *joblib.File, err error) (Facts, error) {
 	f := Facts{JoblibVersion: file.JoblibVersion()}
 	if err != nil {
 		if g, ok := errors.AsType[*joblib.GlobalError](err); ok {
-			f.ModelType, f.ModelModule = g.Root.Name, g.Root.Module
+			f.ModelType, f.ModelModule = clipped(g.Root.Name), clipped(g.Root.Module)
 		}
 		return f, named(err)
 	}

@@ -2,8 +2,7 @@ package sklearn_test
 
 import (
 	"bytes"
-	"errors"
-	"math"
+	"encoding/json"
 	"path/filepath"
 	"testing"
 
@@ -32,31 +31,24 @@ func FuzzRead(f *testing.F) {
 	f.Add(written(f, trained(f, networkEvents(f, 9), params, forest.Pairwise), ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		const small = 1 << 20
-		if _, err := sklearn.Inspect(bytes.NewReader(b), small); err != nil {
+		d, err := sklearn.Describe(bytes.NewReader(b), small)
+		if err != nil {
 			known(t, err)
+		}
+		if text, err := json.Marshal(d); err != nil || len(text) > 4<<20 {
+			t.Errorf("described in %d bytes: %v", len(text), err)
 		}
 		p, err := sklearn.Read(bytes.NewReader(b), small)
 		if err != nil {
 			known(t, err)
 			return
 		}
-		if p.Forest == nil {
-			return
-		}
-		for _, v := range []float64{0, -1e300, math.Inf(1), math.NaN()} {
-			x := make([]float64, p.Forest.Features)
-			for i := range x {
-				x[i] = v
-			}
-			if d := decisions(p, x)[0]; math.IsNaN(d) {
-				t.Errorf("a row of %v has no decision", v)
-			}
-		}
+		checkScores(t, p)
 	})
 }
 
 func known(t *testing.T, err error) {
-	if !errors.Is(err, sklearn.ErrMalformed) && !errors.Is(err, sklearn.ErrUnsupported) && !errors.Is(err, sklearn.ErrTooLarge) {
+	if !isKnown(err) {
 		t.Errorf("an error of no kind: %v", err)
 	}
 }

@@ -57,7 +57,13 @@ func paramsJSON(o *joblib.Object) (json.RawMessage, error) {
 	w.b.WriteByte('{')
 	w.estimator(o, "", 0)
 	w.b.WriteByte('}')
-	return w.b.Bytes(), w.err
+	if w.err == nil && w.b.Len() > maxJSON { // a text of many escapes was the last
+		w.err = fmt.Errorf("%w: parameters of %d bytes", ErrTooLarge, w.b.Len())
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.b.Bytes(), nil
 }
 
 // visit tells whether one more value may be written, of so many bytes.
@@ -148,25 +154,32 @@ func (w *paramsWriter) list(items []any, level int) {
 	w.b.WriteByte(']')
 }
 
-// float is always recognisable as one, as it is in Python; what JSON cannot say
-// becomes text.
+// float writes what JSON cannot say as text.
 func (w *paramsWriter) float(v float64) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		w.string(floatText(v))
+		return
+	}
+	w.b.WriteString(floatText(v))
+}
+
+// floatText is always recognisable as a float, as it is in Python.
+func floatText(v float64) string {
 	switch size := math.Abs(v); {
 	case math.IsNaN(v):
-		w.string("nan")
+		return "nan"
 	case math.IsInf(v, 1):
-		w.string("inf")
+		return "inf"
 	case math.IsInf(v, -1):
-		w.string("-inf")
+		return "-inf"
 	case size != 0 && (size < 1e-4 || size >= 1e16):
-		w.b.WriteString(strconv.FormatFloat(v, 'e', -1, 64))
-	default:
-		s := strconv.FormatFloat(v, 'f', -1, 64)
-		if !strings.Contains(s, ".") {
-			s += ".0"
-		}
-		w.b.WriteString(s)
+		return strconv.FormatFloat(v, 'e', -1, 64)
 	}
+	s := strconv.FormatFloat(v, 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
 }
 
 func (w *paramsWriter) string(s string) {

@@ -10,7 +10,7 @@ import (
 )
 
 // Read reads a detector: an IsolationForest, alone or behind scalers, as a Pipeline (of
-// Pipelines), or as a dict, tuple or list that holds the two; or a scaler alone. limit bounds the bytes of the file and those that it unpacks to. What
+// Pipelines), or as a dict, tuple or list that holds the two; or a scaler alone. limit bounds the bytes of the file and those that it unpacks to.
 // it returns has passed Validate.
 func Read(r io.Reader, limit int64) (*Pipeline, error) {
 	file, err := joblib.Read(r, limit)

@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/csv"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -61,10 +62,12 @@ func trained(t testing.TB, x []float64, params forest.Params, order forest.Summa
 
 // decisions of rows that are not scaled yet.
 func decisions(p *sklearn.Pipeline, x []float64) []float64 {
-	z := x
+	z := slices.Clone(x)
+	for _, step := range p.Before {
+		step.Transform(z, z)
+	}
 	if p.Scaler != nil {
-		z = make([]float64, len(x))
-		p.Scaler.Transform(z, x)
+		p.Scaler.Transform(z, z)
 	}
 	d := make([]float64, len(x)/p.Forest.Features)
 	p.Forest.DecisionFunction(d, z)
