@@ -63,8 +63,8 @@ func ParseRecord(text json.RawMessage) (*Record, error) {
 	return r, nil
 }
 
-// maxNames bounds the names of features that are kept beside the record, in bytes of JSON.
-const maxNames = 512 << 10
+// maxNamesJSON bounds the names of features that are kept beside the record, in bytes of JSON.
+const maxNamesJSON = 512 << 10
 
 // factsOf tells the registry what the file of a detector says about itself; of what is
 // no detector the record is nil.
@@ -84,7 +84,7 @@ func factsOf(said sklearn.Facts, r *Record) (registry.Facts, error) {
 	if err != nil {
 		return f, fmt.Errorf("write names: %w", err)
 	}
-	if len(names) <= maxNames {
+	if len(names) <= maxNamesJSON {
 		f.FeatureNamesIn = said.FeatureNames
 	}
 	if r == nil {

@@ -28,7 +28,7 @@ func (m *machine) build(made, state any) (any, error) {
 		if !ok {
 			return nil, m.malformed("%s with %s as its state", kind(o), kind(state))
 		}
-		if len(d.names) != len(d.Keys) {
+		if d.texts != len(d.Keys) {
 			return nil, m.malformed("%s with attributes that have no name", kind(o))
 		}
 		return o, nil

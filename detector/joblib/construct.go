@@ -118,6 +118,9 @@ func (m *machine) construct(op byte) error {
 	if err := m.spend(4); err != nil {
 		return err
 	}
+	if err := m.allocate(valueBytes); err != nil {
+		return err
+	}
 	made, ok := instance(g, args)
 	if op == 'R' {
 		if made, ok, err = m.reduce(g, args); err != nil {
@@ -257,6 +260,9 @@ func (m *machine) latin1(a Tuple) (any, bool, error) {
 		return nil, false, nil
 	}
 	if err := m.spend(len(s) / 8); err != nil {
+		return nil, false, err
+	}
+	if err := m.allocate(len(s)); err != nil {
 		return nil, false, err
 	}
 	b := make([]byte, 0, len(s))

@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
-	"compress/gzip"
-	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -18,12 +19,13 @@ import (
 // window; so whoever stops the reader below stops the unpacking.
 const (
 	// firstLook is how much is read before refuses is asked for the first time, in
-	// bytes; it is asked again whenever there is four times as much.
+	// bytes; it is asked again whenever there is moreLook times as much.
 	firstLook = 64 << 10
+	moreLook  = 64
 	// maxRatio is how many bytes may come out for one that goes in, maxStart how many
 	// in any case. Forests are packed to a third or a tenth, if they do not repeat.
-	maxRatio = 100
-	maxStart = 4 << 20
+	maxRatio = 20
+	maxStart = 8 << 20
 	// maxWindow is how far back xz and lzma may refer, in bytes: what their strongest
 	// setting takes.
 	maxWindow = 64 << 20
@@ -141,9 +143,9 @@ func (s *source) window(asked, limit int64) (int64, error) {
 func (s *source) open(name string, limit int64) (io.Reader, error) {
 	switch name {
 	case "zlib":
-		return zlib.NewReader(s)
+		return zlib.NewReader(s.Reader)
 	case "gzip":
-		z, err := gzip.NewReader(s)
+		z, err := gzip.NewReader(s.Reader)
 		if err == nil {
 			z.Multistream(false)
 		}
@@ -165,37 +167,55 @@ type refusal struct{ error }
 
 func (r *refusal) Unwrap() error { return r.error }
 
-// readAll reads r, which unpacks in, and allocates as the bytes come.
+// readAll reads r, which unpacks in, and allocates as the bytes come: in all, three times
+// as many at most, and 1 MiB.
 func readAll(r io.Reader, in *source, limit int64, refuses func([]byte) error) ([]byte, error) {
-	var data bytes.Buffer
-	for size := int64(firstLook); ; size *= 4 {
-		size = min(size, limit)
-		for int64(data.Len()) < size {
+	var chunks [][]byte
+	var n int64
+	for look := int64(firstLook); ; look *= moreLook {
+		look = min(look, limit)
+		for n < look {
 			// What is allowed grows with what was read.
-			room := min(size, in.allows()) - int64(data.Len())
+			room := min(look, in.allows()) - n
 			if room <= 0 {
-				return nil, fmt.Errorf("%w: %d bytes out of %d", ErrTooLarge, data.Len(), in.below.n)
+				return nil, fmt.Errorf("%w: %d bytes out of %d", ErrTooLarge, n, in.below.n)
 			}
-			_, err := io.CopyN(&data, r, room)
+			chunk, err := readChunk(r, min(room, max(n, firstLook), 1<<20))
+			chunks = append(chunks, chunk)
+			n += int64(len(chunk))
 			if err == io.EOF {
-				return data.Bytes(), nil
+				return slices.Concat(chunks...), nil
 			}
 			if err != nil {
 				return nil, err
 			}
 		}
-		var more [1]byte
-		switch _, err := io.ReadFull(r, more[:]); {
-		case err == io.EOF:
-			return data.Bytes(), nil
-		case err != nil:
+		more, err := readChunk(r, 1)
+		switch {
+		case err == io.EOF && len(more) == 0:
+			return slices.Concat(chunks...), nil
+		case err != nil && err != io.EOF:
 			return nil, err
-		case size == limit:
+		case look == limit:
 			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 		}
-		if err := refuses(data.Bytes()); err != nil {
+		data := slices.Concat(chunks...)
+		if err := refuses(data); err != nil {
 			return nil, &refusal{err}
 		}
-		data.WriteByte(more[0])
+		chunks = [][]byte{data, more}
+		n += int64(len(more))
+	}
+}
+
+// readChunk reads n bytes, or those that there are before an error; io.EOF may come with
+// the last of them, or behind.
+func readChunk(r io.Reader, n int64) ([]byte, error) {
+	chunk := make([]byte, n)
+	for at := 0; ; {
+		k, err := r.Read(chunk[at:])
+		if at += k; err != nil || at == len(chunk) {
+			return chunk[:at], err
+		}
 	}
 }

@@ -43,7 +43,7 @@ func (f *File) JoblibVersion() string {
 func Read(r io.Reader, limit int64) (*File, error) {
 	seen := &File{}
 	refuses := func(beginning []byte) error {
-		f := &file{work: maxWork, limit: limit, beginning: true}
+		f := &file{work: maxWork, room: roomFor(len(beginning)), limit: limit, beginning: true}
 		_, err := f.run(beginning)
 		if errors.Is(err, errBeginning) {
 			return nil
@@ -53,7 +53,7 @@ func Read(r io.Reader, limit int64) (*File, error) {
 	}
 	data, container, err := unpack(r, limit, refuses)
 	if err == nil {
-		f := &file{work: maxWork, limit: limit}
+		f := &file{work: maxWork, room: roomFor(len(data)), limit: limit}
 		var root any
 		root, err = f.run(data)
 		*seen = f.seen
@@ -74,6 +74,7 @@ type file struct {
 	beginning bool  // more of it follows behind the data
 	limit     int64 // bytes that may follow
 	work      int
+	room      int    // bytes that values may take
 	root      Global // the class of the outermost instance
 	seen      File
 }

@@ -71,8 +71,12 @@ type List struct{ Items []any }
 // Dict is a dict in the order in which its keys came.
 type Dict struct {
 	Keys, Values []any
-	names        map[string]int // position of each key that is a string
+	texts        int            // how many keys are strings
+	places       map[string]int // of them, where there are many keys
 }
+
+// fewKeys are found sooner without a map.
+const fewKeys = 32
 
 // Object is an instance: of which class, with which arguments it was made, and its
 // state (nil, or a *Dict with string keys).
@@ -85,24 +89,46 @@ type Object struct {
 
 // Set adds a string key, or gives it another value.
 func (d *Dict) Set(name string, value any) {
-	if i, ok := d.names[name]; ok {
+	if i, ok := d.place(name); ok {
 		d.Values[i] = value
 		return
 	}
-	if d.names == nil {
-		d.names = map[string]int{}
+	d.texts++
+	if d.places != nil {
+		d.places[name] = len(d.Keys)
 	}
-	d.names[name] = len(d.Keys)
 	d.Keys, d.Values = append(d.Keys, name), append(d.Values, value)
 }
 
 // Get gives the value of a string key.
 func (d *Dict) Get(name string) (any, bool) {
-	i, ok := d.names[name]
+	i, ok := d.place(name)
 	if !ok {
 		return nil, false
 	}
 	return d.Values[i], true
+}
+
+// place tells where a string key is.
+func (d *Dict) place(name string) (i int, ok bool) {
+	if d.places == nil && len(d.Keys) > fewKeys {
+		d.places = map[string]int{}
+		for i, k := range d.Keys {
+			if k, ok := k.(string); ok {
+				d.places[k] = i
+			}
+		}
+	}
+	if d.places != nil {
+		i, ok = d.places[name]
+		return i, ok
+	}
+	for i, k := range d.Keys {
+		if k, ok := k.(string); ok && k == name {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // Attribute gives the value of an attribute in the object's state.

@@ -10,7 +10,10 @@ import (
 // The bounds of one file, beside the bytes that its caller grants. A forest of 100
 // trees takes 50,000 units of work.
 const (
-	maxWork   = 5_000_000 // one for each opcode, some more where it allocates
+	maxWork   = 5_000_000 // one for each opcode, more for those that take longer
+	minMemory = 12 << 20  // bytes that values may take in any case
+	maxMemory = 128 << 20 // and in no case; else maxGrowth for each byte of the pickle
+	maxGrowth = 12
 	maxStack  = 50_000
 	maxMarks  = 10_000
 	maxMemo   = 1_000_000
@@ -54,6 +57,26 @@ func (m *machine) tooLarge(format string, args ...any) error {
 func (m *machine) spend(n int) error {
 	if m.work -= n; m.work < 0 {
 		return m.tooLarge("more opcodes than any detector has")
+	}
+	return nil
+}
+
+// The memory that values take, in bytes, garbage of their making included.
+const (
+	smallBytes = 24  // a number, or where a text is
+	itemBytes  = 40  // of a list, tuple or the memo
+	entryBytes = 64  // of a dict
+	farBytes   = 160 // the same in a map
+	valueBytes = 64  // whatever else is allocated
+)
+
+// roomFor is the memory that the values of so many bytes may take.
+func roomFor(n int) int { return min(minMemory+maxGrowth*n, maxMemory) }
+
+// allocate counts memory against the file's bound.
+func (m *machine) allocate(n int) error {
+	if m.room -= n; m.room < 0 {
+		return m.tooLarge("more values than any detector has")
 	}
 	return nil
 }
@@ -109,7 +132,7 @@ func (m *machine) text(b []byte) (string, error) {
 	if !utf8.Valid(b) {
 		return "", m.malformed("text that is not UTF-8")
 	}
-	return string(b), nil
+	return string(b), m.allocate(smallBytes + len(b))
 }
 
 // line reads up to the end of the line.
@@ -143,9 +166,12 @@ func (m *machine) push(v any) error {
 	return nil
 }
 
-// container pushes what memory was allocated for.
-func (m *machine) container(v any) error {
-	if err := m.spend(4); err != nil {
+// made pushes what memory was allocated for: the value, and items in it.
+func (m *machine) made(v any, items int) error {
+	if err := m.spend(2); err != nil {
+		return err
+	}
+	if err := m.allocate(valueBytes + items*itemBytes); err != nil {
 		return err
 	}
 	return m.push(v)
@@ -200,16 +226,17 @@ func (m *machine) remember(at uint64) error {
 	switch n := uint64(len(m.memo)); {
 	case at < n:
 		m.memo[at] = v
+		return nil
 	case at == n:
 		m.memo = append(m.memo, v)
 		delete(m.far, at)
-	default:
-		if m.far == nil {
-			m.far = map[uint64]any{}
-		}
-		m.far[at] = v
+		return m.allocate(itemBytes)
 	}
-	return nil
+	if m.far == nil {
+		m.far = map[uint64]any{}
+	}
+	m.far[at] = v
+	return m.allocate(farBytes)
 }
 
 func (m *machine) recall(at uint64) error {

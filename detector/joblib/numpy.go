@@ -34,6 +34,9 @@ func (m *machine) buildType(d *DType, state any) error {
 	if err := m.spend(4 * len(names)); err != nil {
 		return err
 	}
+	if err := m.allocate(len(names) * entryBytes); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, n := range names {
 		name, ok := n.(string)

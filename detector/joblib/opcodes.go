@@ -133,19 +133,19 @@ func (m *machine) tuple(op byte) error {
 	if err != nil {
 		return err
 	}
-	return m.container(Tuple(slices.Clone(items)))
+	return m.made(Tuple(slices.Clone(items)), len(items))
 }
 
 func (m *machine) list(op byte) error {
 	switch op {
 	case ']', 0x8f:
-		return m.container(&List{})
+		return m.made(&List{}, 0)
 	case 'l', 0x91: // a list of protocol 0, or a set that does not change
 		items, err := m.popMark()
 		if err != nil {
 			return err
 		}
-		return m.container(&List{Items: slices.Clone(items)})
+		return m.made(&List{Items: slices.Clone(items)}, len(items))
 	}
 	var items []any
 	var err error
@@ -165,6 +165,9 @@ func (m *machine) list(op byte) error {
 	if !ok {
 		return m.malformed("items for %s", kind(v))
 	}
+	if err := m.allocate(len(items) * itemBytes); err != nil {
+		return err
+	}
 	l.Items = append(l.Items, items...)
 	return nil
 }
@@ -174,7 +177,7 @@ func (m *machine) dict(op byte) error {
 	var err error
 	switch op {
 	case '}':
-		return m.container(&Dict{})
+		return m.made(&Dict{}, 0)
 	case 's':
 		items, err = m.pop(2)
 	case 'u', 'd':
@@ -185,7 +188,7 @@ func (m *machine) dict(op byte) error {
 	}
 	if op == 'd' { // of protocol 0: the items may lie where it is pushed
 		items = slices.Clone(items)
-		if err := m.container(&Dict{}); err != nil {
+		if err := m.made(&Dict{}, 0); err != nil {
 			return err
 		}
 	}
@@ -201,6 +204,13 @@ func (m *machine) dict(op byte) error {
 		return m.malformed("a key without value")
 	}
 	if err := m.spend(len(items)); err != nil {
+		return err
+	}
+	entry := entryBytes
+	if len(d.Keys)+len(items)/2 > fewKeys {
+		entry = farBytes
+	}
+	if err := m.allocate(len(items) / 2 * entry); err != nil {
 		return err
 	}
 	for i := 0; i < len(items); i += 2 {

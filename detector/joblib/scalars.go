@@ -17,13 +17,13 @@ func (m *machine) number(op byte) error {
 		if err != nil {
 			return err
 		}
-		return m.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
+		return m.small(math.Float64frombits(binary.BigEndian.Uint64(b)))
 	case 'J':
 		v, err := m.uint(4)
 		if err != nil {
 			return err
 		}
-		return m.push(int64(int32(v)))
+		return m.small(int64(int32(v)))
 	case 0x8a, 0x8b:
 		width := 1
 		if op == 0x8b {
@@ -36,6 +36,9 @@ func (m *machine) number(op byte) error {
 		if len(b) > maxInt {
 			return m.tooLarge("an integer of %d bytes", len(b))
 		}
+		if err := m.allocate(valueBytes + 2*len(b)); err != nil {
+			return err
+		}
 		return m.push(littleEndian(b))
 	}
 	width := 1
@@ -46,11 +49,25 @@ func (m *machine) number(op byte) error {
 	if err != nil {
 		return err
 	}
-	return m.push(int64(v))
+	return m.small(int64(v))
+}
+
+// small pushes a value of a few bytes.
+func (m *machine) small(v any) error {
+	if err := m.allocate(smallBytes); err != nil {
+		return err
+	}
+	return m.push(v)
 }
 
 // littleEndian is a number in two's complement: an int64 if it is one.
 func littleEndian(b []byte) any {
+	if n := len(b); n > 0 && n <= 8 {
+		var full [8]byte
+		copy(full[:], b)
+		unused := 64 - 8*n
+		return int64(binary.LittleEndian.Uint64(full[:])) << unused >> unused
+	}
 	b = slices.Clone(b)
 	slices.Reverse(b)
 	v := new(big.Int).SetBytes(b)
@@ -77,7 +94,7 @@ func (m *machine) string(op byte) error {
 	}
 	switch op {
 	case 'C', 'B', 0x8e, 0x96:
-		return m.push(b)
+		return m.small(b)
 	}
 	s, err := m.text(b)
 	if err != nil {
@@ -90,6 +107,12 @@ func (m *machine) string(op byte) error {
 func (m *machine) textual(op byte) error {
 	b, err := m.line()
 	if err != nil {
+		return err
+	}
+	if err := m.spend(2 + len(b)/4); err != nil { // and decimals take their time
+		return err
+	}
+	if err := m.allocate(valueBytes + 2*len(b)); err != nil {
 		return err
 	}
 	switch op {

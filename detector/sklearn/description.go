@@ -35,7 +35,7 @@ type Description struct {
 	// Harmful: Refused is none of a model's, but lets a file do what its maker likes with
 	// whoever loads it in Python.
 	Harmful bool `json:"harmful,omitempty"`
-	Arrays  int      `json:"arrays"`
+	Arrays  int  `json:"arrays"`
 	// Contents are its values from the root on; long lists and deep ones only in part.
 	Contents []Content `json:"contents,omitempty"`
 	LeftOut  bool      `json:"contents_left_out,omitempty"` // more values than are shown
