@@ -2,10 +2,8 @@ package sklearn_test
 
 import (
 	"bytes"
-	"compress/zlib"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"path/filepath"
 	"runtime"
@@ -67,18 +65,10 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// tiny is a file that scikit-learn wrote, unpacked: two trees of one split each.
+// tiny is a file that scikit-learn wrote: a scaler and one tree.
 func tiny(t testing.TB) []byte {
 	t.Helper()
-	z, err := zlib.NewReader(bytes.NewReader(readFile(t, "testdata/stacks/1.9.1/two-rows.joblib")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return readFile(t, "testdata/one-tree.joblib")
 }
 
 func TestTruncated(t *testing.T) {
