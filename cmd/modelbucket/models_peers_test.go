@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// ask runs testdata/own_models.py and decodes what it prints.
-func ask(t *testing.T, to any, args ...string) {
+// askPython runs testdata/own_models.py and decodes what it prints.
+func askPython(t *testing.T, to any, args ...string) {
 	t.Helper()
 	var problems strings.Builder
 	cmd := exec.CommandContext(t.Context(), pythonProgram(t), append([]string{"testdata/own_models.py"}, args...)...)
@@ -71,7 +71,7 @@ func worst(t *testing.T, a, b []float64) (off float64) {
 func TestPushedModelsScoreAsInPython(t *testing.T) {
 	store, folder := "dir:"+filepath.Join(t.TempDir(), "store"), t.TempDir()
 	var answers map[string][]float64
-	ask(t, &answers, "dump", "demo/events.json", folder)
+	askPython(t, &answers, "dump", "demo/events.json", folder)
 	files, scores, off := 0, 0, 0.0
 	for name, want := range answers {
 		ref := strings.TrimSpace(must(t, store, "push", "-q", "acme/own", filepath.Join(folder, name)))
@@ -90,12 +90,12 @@ func TestPushedModelsScoreAsInPython(t *testing.T) {
 func TestTrainedModelsOpenInPython(t *testing.T) {
 	store := "dir:" + filepath.Join(t.TempDir(), "store")
 	var version string
-	ask(t, &version, "version")
+	askPython(t, &version, "version")
 	ref := strings.TrimSpace(must(t, store, "train", "-q", "acme/native", "demo/events.json", "--sklearn-version", version))
 	file := filepath.Join(t.TempDir(), "model.joblib")
 	must(t, store, "pull", ref, "-o", file)
 	var want []float64
-	ask(t, &want, "load", "demo/events.json", file)
+	askPython(t, &want, "load", "demo/events.json", file)
 	off := worst(t, decisionsOf(t, store, ref), want)
 	t.Logf("scikit-learn %s: %d scores, worst difference %.2g", version, len(want), off)
 	if off > 1e-12 {
