@@ -31,12 +31,13 @@ if sys.argv[1] == "load":
     sys.exit()
 
 forest = lambda **more: IsolationForest(n_estimators=30, random_state=7, **more)
+minmax = MinMaxScaler(**({"clip": True} if sklearn.__version__ >= "0.24" else {}))
 scaler = StandardScaler().fit(frame)
 scaled = frame.copy()
 scaled[NAMES] = scaler.transform(frame)
 models = {
     "pipeline": make_pipeline(StandardScaler(), forest(contamination=0.1)).fit(frame),
-    "nested": Pipeline([("a", Pipeline([("b", MinMaxScaler(clip=True)), ("c", RobustScaler())])), ("d", "passthrough"), ("e", forest())]).fit(frame),
+    "nested": Pipeline([("a", Pipeline([("b", minmax), ("c", RobustScaler())])), ("d", "passthrough"), ("e", forest())]).fit(frame),
     "forest": forest(max_features=2, bootstrap=True).fit(frame),
     "none": IsolationForest(n_estimators=30).fit(frame),
     "state": IsolationForest(n_estimators=30, random_state=np.random.RandomState(3)).fit(frame),
