@@ -180,6 +180,15 @@ func (a *Array) isLine() bool {
 	return long <= 1
 }
 
+// plain tells whether all items are words of eight bytes, least significant byte
+// first, as in nearly all files.
+func (c column) plain() bool {
+	return c.size == 8 && c.place == nil && c.order == binary.LittleEndian
+}
+
+// word is item i of a plain column.
+func (c column) word(i int) uint64 { return binary.LittleEndian.Uint64(c.data[i*c.stride+c.from:]) }
+
 // bits is item i, not extended by its sign.
 func (c column) bits(i int) uint64 {
 	if c.place != nil {
@@ -228,6 +237,12 @@ func (a *Array) Ints(field string) ([]int64, error) {
 		return nil, fmt.Errorf("%w: an array of kind %c instead of integers", ErrMalformed, c.kind)
 	}
 	v := make([]int64, c.n)
+	if c.plain() {
+		for i := range v {
+			v[i] = int64(c.word(i))
+		}
+		return v, nil
+	}
 	for i := range v {
 		v[i] = c.int(i)
 	}
@@ -244,6 +259,12 @@ func (a *Array) Floats(field string) ([]float64, error) {
 		return nil, fmt.Errorf("%w: an array of kind %c%d instead of numbers", ErrMalformed, c.kind, c.size)
 	}
 	v := make([]float64, c.n)
+	if c.plain() && c.kind == 'f' {
+		for i := range v {
+			v[i] = math.Float64frombits(c.word(i))
+		}
+		return v, nil
+	}
 	for i := range v {
 		v[i] = c.float(i)
 	}

@@ -213,6 +213,7 @@ func (m *machine) dict(op byte) error {
 	if err := m.allocate(len(items) / 2 * entry); err != nil {
 		return err
 	}
+	d.Keys, d.Values = slices.Grow(d.Keys, len(items)/2), slices.Grow(d.Values, len(items)/2)
 	for i := 0; i < len(items); i += 2 {
 		if name, ok := items[i].(string); ok {
 			d.Set(name, items[i+1])

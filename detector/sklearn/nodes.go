@@ -1,7 +1,7 @@
 package sklearn
 
 import (
-	"math"
+	"slices"
 
 	"modelbucket/detector/forest"
 	"modelbucket/detector/joblib"
@@ -10,48 +10,50 @@ import (
 // nodesOf decodes the records of a tree's nodes by the names of their fields; their
 // order, size and place differ between versions and machines.
 func nodesOf(a *joblib.Array) ([]forest.Node, []forest.Stats, error) {
-	ints, floats := map[string][]int64{}, map[string][]float64{}
-	for _, name := range []string{"left_child", "right_child", "feature", "n_node_samples"} {
-		v, err := a.Ints(name)
+	var err error
+	ints := func(name string) []int64 {
 		if err != nil {
-			return nil, nil, err
+			return nil
 		}
-		for i, x := range v {
-			if x < math.MinInt32 || x > math.MaxInt32 {
-				return nil, nil, malformed("%s of node %d is %d", name, i, x)
-			}
-		}
-		ints[name] = v
+		var v []int64
+		v, err = a.Ints(name)
+		return v
 	}
-	for _, name := range []string{"threshold", "impurity", "weighted_n_node_samples"} {
-		v, err := a.Floats(name)
+	floats := func(name string) []float64 {
 		if err != nil {
-			return nil, nil, err
+			return nil
 		}
-		floats[name] = v
+		var v []float64
+		v, err = a.Floats(name)
+		return v
 	}
+	left, right, feature, samples := ints("left_child"), ints("right_child"), ints("feature"), ints("n_node_samples")
+	threshold, impurity, weight := floats("threshold"), floats("impurity"), floats("weighted_n_node_samples")
 	var missing []int64
-	for _, f := range a.Type.Fields {
-		if f.Name == "missing_go_to_left" {
-			var err error
-			if missing, err = a.Ints(f.Name); err != nil {
-				return nil, nil, err
+	if err == nil && slices.ContainsFunc(a.Type.Fields, func(f joblib.Field) bool { return f.Name == "missing_go_to_left" }) {
+		missing = ints("missing_go_to_left")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, stats := make([]forest.Node, len(left)), make([]forest.Stats, len(left))
+	for i := range nodes {
+		for _, x := range [...]int64{left[i], right[i], feature[i], samples[i]} {
+			if int64(int32(x)) != x {
+				return nil, nil, malformed("node %d has the number %d", i, x)
 			}
 		}
-	}
-	nodes, stats := make([]forest.Node, a.Len()), make([]forest.Stats, a.Len())
-	for i := range nodes {
 		nodes[i] = forest.Node{
-			Threshold: floats["threshold"][i],
-			Left:      int32(ints["left_child"][i]),
-			Right:     int32(ints["right_child"][i]),
-			Feature:   int32(ints["feature"][i]),
-			Samples:   int32(ints["n_node_samples"][i]),
+			Threshold: threshold[i],
+			Left:      int32(left[i]),
+			Right:     int32(right[i]),
+			Feature:   int32(feature[i]),
+			Samples:   int32(samples[i]),
 		}
 		if missing != nil {
 			nodes[i].MissingLeft = missing[i] != 0
 		}
-		stats[i] = forest.Stats{Impurity: floats["impurity"][i], Weight: floats["weighted_n_node_samples"][i]}
+		stats[i] = forest.Stats{Impurity: impurity[i], Weight: weight[i]}
 	}
 	return nodes, stats, nil
 }
