@@ -3,6 +3,8 @@ package detector_test
 import (
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +139,13 @@ func BenchmarkScoreEvents(b *testing.B) {
 func BenchmarkPool(b *testing.B) {
 	const n = 3000
 	params := forest.DefaultParams()
-	trained := mustTrain(b, sample(b), detector.CSV, detector.TrainOptions{Parameters: &params})
+	// As many kinds of events as a network has: the few of the sample make small trees.
+	random, rows := rand.New(rand.NewPCG(1, 2)), []byte("bytes_transferred,packet_count,connection_duration\n")
+	for range 10_000 {
+		rows = fmt.Appendf(rows, "%d,%d,%.3f\n", int(4000*math.Exp(2*random.NormFloat64())),
+			1+int(12*math.Exp(1.5*random.NormFloat64())), math.Exp(random.NormFloat64()))
+	}
+	trained := mustTrain(b, string(rows), detector.CSV, detector.TrainOptions{Parameters: &params})
 	r, err := registry.Open(b.Context(), blob.NewMemory(), registry.Options{})
 	if err != nil {
 		b.Fatal(err)

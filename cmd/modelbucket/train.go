@@ -109,7 +109,7 @@ func (p *program) tellTrained(v *registry.Version) error {
 	if t := record.Training; t != nil {
 		p.say("trained on %d events: %s", t.Samples, strings.Join(t.Features, ", "))
 		if len(t.Absent) > 0 {
-			p.say("left out, as no event has it: %s", strings.Join(t.Absent, ", "))
+			p.say("left out, as no event has it: %s (--features names others)", strings.Join(t.Absent, ", "))
 		}
 		for _, name := range sortedKeys(t.Missing) {
 			p.say("%s was missing in %d events, and counted as 0", plain(name), t.Missing[name])
