@@ -11,8 +11,8 @@ var halves = func() (h [256]float64) {
 }()
 
 // scoreOf is the score of a row whose leaves add up to depth, in a forest where that of
-// an average row is longest: -2^(-depth/longest). It is within one unit in the last
-// place, three times as fast as math.Exp2, and the same on all processors.
+// an average row is longest: -2^(-depth/longest). It is within two units in the
+// last place, three times as fast as math.Exp2, and the same on all processors.
 //
 // The exponent is parted into a whole number, 256ths and a rest below them: a shift, a
 // table (Tang, "Table-driven implementation of the exponential function", 1989) and a

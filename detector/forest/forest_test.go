@@ -342,7 +342,8 @@ func TestFitTakesThePercentile(t *testing.T) {
 	})
 }
 
-// A score is a power of two, within a unit in the last place of what math.Exp2 gives.
+// A score is a power of two, within two units in the last place of what math.Exp2 gives,
+// which is off by up to one itself.
 func TestScoreIsAPowerOfTwo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		samples := rapid.IntRange(1, math.MaxInt32).Draw(t, "samples of the leaf")
@@ -351,7 +352,7 @@ func TestScoreIsAPowerOfTwo(t *testing.T) {
 		got := make([]float64, 1)
 		f.ScoreSamples(got, []float64{0})
 		depth := 1 + forest.AverageDepth(samples) - 1
-		if want := -math.Exp2(-depth / forest.AverageDepth(of)); math.Abs(got[0]-want) > 1.2e-16 {
+		if want := -math.Exp2(-depth / forest.AverageDepth(of)); math.Abs(got[0]-want) > 2.3e-16 {
 			t.Fatalf("score %v, want %v", got[0], want)
 		}
 	})
