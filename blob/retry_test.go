@@ -82,12 +82,13 @@ func TestRetryRewinds(t *testing.T) {
 
 func TestRetryContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		// Shorter than the pause before a second try, which is drawn from milliseconds.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 		defer cancel()
 		f := blobtest.NewFaulty(blob.NewMemory(), 1, always("", blobtest.Before))
 		began := time.Now()
 		_, err := blob.Retry(f, nil).Stat(ctx, "k")
-		if !errors.Is(err, context.DeadlineExceeded) || f.Calls() != 1 || time.Since(began) != time.Millisecond {
+		if !errors.Is(err, context.DeadlineExceeded) || f.Calls() != 1 || time.Since(began) != time.Nanosecond {
 			t.Errorf("%v after %d tries in %v", err, f.Calls(), time.Since(began))
 		}
 	})
