@@ -179,21 +179,11 @@ func testFaults(t *testing.T, server *blobtest.Server) {
 			if c.after == "" && !errors.Is(err, blob.ErrNotFound) || c.after != "" && (err != nil || got != c.after) {
 				t.Errorf("the store holds %.20q (%d bytes), %v; want %.20q", got, len(got), err, c.after)
 			}
-			if n := openUploads(t, server, store.Host); n > 0 {
+			if n := server.OpenUploads(t, store.Host, "k"); n > 0 {
 				t.Errorf("%d uploads are left open", n)
 			}
 		})
 	}
-}
-
-func openUploads(t *testing.T, server *blobtest.Server, bucket string) int {
-	t.Helper()
-	core := rawClient(t, server)
-	result, err := core.ListMultipartUploads(t.Context(), bucket, "k", "", "", "", 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(result.Uploads)
 }
 
 // rawClient is minio-go as it comes.
@@ -221,13 +211,13 @@ func TestS3AbortUploads(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := openUploads(t, server, store.Host); n != 4 {
+	if n := server.OpenUploads(t, store.Host, "k"); n != 4 {
 		t.Fatalf("%d uploads are open", n)
 	}
 	if err := b.AbortUploads(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
-	if n := openUploads(t, server, store.Host); n != 2 {
+	if n := server.OpenUploads(t, store.Host, "k"); n != 2 {
 		t.Errorf("%d uploads are left open, want those of two other keys", n)
 	}
 }

@@ -67,6 +67,9 @@ type ProxyRule struct {
 	Nth         int            // counted from 1
 	Probability float64
 	Delay       time.Duration
+	// Do, unless nil, is called when the fault strikes: where the request is forwarded,
+	// then it is done, and in any case the client can't know yet how it ended.
+	Do func()
 }
 
 // StartProxy starts one before the server at an endpoint. It ends with the test.
@@ -141,11 +144,18 @@ func (p *Proxy) choose(r *http.Request) ProxyRule {
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rule := p.choose(r)
+	strike := func() {
+		if rule.Do != nil {
+			rule.Do()
+		}
+	}
 	switch rule.Fault {
 	case ResetBefore:
+		strike()
 		reset(w)
 	case ResetInBody:
 		io.CopyN(io.Discard, r.Body, max(r.ContentLength/2, 0))
+		strike()
 		reset(w)
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxProxiedRequest))
@@ -154,6 +164,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch rule.Fault {
 	case Hang:
+		strike()
 		p.hang(w, r)
 	case Answer503:
 		answerError(w, 503, "SlowDown")
@@ -183,6 +194,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	strike()
 	switch rule.Fault {
 	case CommitThenReset:
 		reset(w)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,6 +20,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"modelbucket/blob"
 	"modelbucket/blob/blobtest/servers"
@@ -35,6 +39,7 @@ type Server struct {
 	command     func() *exec.Cmd
 	output      output
 	buckets     atomic.Int64
+	data        string // the folder of versitygw, in which each object is a file
 
 	process *exec.Cmd
 	ended   chan struct{}
@@ -45,12 +50,42 @@ type Server struct {
 func StartVersityGW(t testing.TB) *Server {
 	t.Helper()
 	program, data := prepare(t, servers.VersityGW), t.TempDir()
-	return start(t, "/health", func(s *Server) *exec.Cmd {
+	s := start(t, "/health", func(s *Server) *exec.Cmd {
 		// No --keep-alive: with it this version takes the end of an empty upload for a request.
 		c := exec.Command(program, "--port", s.address, "--region", "us-east-1", "--health", "/health", "--quiet", "posix", data)
 		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 		return c
 	})
+	s.data = data
+	return s
+}
+
+// Age makes all that versitygw holds in a bucket older, as if so much time had gone by.
+func (s *Server) Age(t testing.TB, bucket string, by time.Duration) {
+	t.Helper()
+	if s.data == "" {
+		t.Fatal("only versitygw's objects can be made older")
+	}
+	err := filepath.WalkDir(filepath.Join(s.data, bucket), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		older := info.ModTime().Add(-by)
+		return os.Chtimes(path, older, older)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Bucket is the name of the bucket in a store URL of this server.
+func (s *Server) Bucket(store string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(store, "s3://"), "?")
+	return name
 }
 
 // MinIOVariable is set where the tests that need MinIO shall run: it takes many minutes
@@ -203,6 +238,22 @@ func (s *Server) NewBucket(t testing.TB) string {
 func (s *Server) Store(bucket, endpoint string) string {
 	q := url.Values{"endpoint": {endpoint}, "region": {"us-east-1"}, "path-style": {"true"}, "credentials-file": {s.credentials}}
 	return "s3://" + bucket + "?" + q.Encode()
+}
+
+// OpenUploads counts the uploads in parts of a bucket that were neither joined nor
+// dropped. versitygw tells those of all keys that begin with prefix, MinIO those of the
+// very key.
+func (s *Server) OpenUploads(t testing.TB, bucket, prefix string) int {
+	t.Helper()
+	core, err := minio.NewCore(s.address, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := core.ListMultipartUploads(t.Context(), bucket, prefix, "", "", "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(result.Uploads)
 }
 
 // output keeps the end of what a server writes.
