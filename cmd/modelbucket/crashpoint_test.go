@@ -134,6 +134,7 @@ func TestCrashPoints(t *testing.T) {
 								t.Fatalf("killed at call %d", nth)
 							}
 							if !struck {
+								t.Logf("%d calls", nth-1)
 								return
 							}
 							points.Add(1)

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modelbucket/blob"
+	"modelbucket/blob/blobtest"
+	"modelbucket/registry"
+)
+
+// litter leaves in a bucket of versitygw what each part of a collector's pass has work
+// with: an upload that is condemned, one that is abandoned, the files of a version that
+// was deleted long ago, and old idempotency keys.
+func litter(t *testing.T, server *blobtest.Server, store string) {
+	t.Helper()
+	bucket, err := blob.Open(t.Context(), store, blob.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := registry.Open(t.Context(), bucket, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	upload := func(key string, commit bool) {
+		u, err := r.Begin(t.Context(), registry.Publication{Tenant: "acme", Model: "fraud", Key: key})
+		if err == nil {
+			_, err = u.File(t.Context(), "a", strings.NewReader(key), int64(len(key)), "")
+		}
+		if err == nil && commit {
+			_, err = u.Commit(t.Context(), registry.Facts{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	upload("kept", true)
+	upload("deleted", true)
+	upload("condemned", false)
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Age(t, server.Bucket(store), 2*24*time.Hour)
+	if _, err := r.Collect(t.Context(), registry.CollectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	upload("abandoned", false)
+	if _, err := r.DeleteVersion(t.Context(), number("acme", "fraud", 2), registry.Deletion{}); err != nil {
+		t.Fatal(err)
+	}
+	server.Age(t, server.Bucket(store), 8*24*time.Hour)
+}
+
+// gc is a pass of the collector as a process. It is over when it returns.
+func gc(ctx context.Context, store string, started func(*os.Process, <-chan struct{})) error {
+	c := exec.CommandContext(ctx, "modelbucket", "gc", store)
+	var said strings.Builder
+	c.Stdout, c.Stderr = &said, &said
+	if err := c.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	started(c.Process, ended)
+	err := c.Wait()
+	close(ended)
+	if err != nil {
+		return errors.New(err.Error() + ": " + said.String())
+	}
+	return nil
+}
+
+// TestCrashedCollector: the collector is killed at each of its calls in turn. A pass
+// after that ends where undisturbed ones do, and what is reachable stays.
+func TestCrashedCollector(t *testing.T) {
+	server := blobtest.StartVersityGW(t)
+	var points atomic.Int64
+	t.Run("kill", func(t *testing.T) {
+		for _, when := range kills() {
+			t.Run(string(when), func(t *testing.T) {
+				t.Parallel()
+				proxy := blobtest.StartProxy(t, server.Endpoint, 1)
+				var want []string
+				for nth := 1; ; nth++ {
+					store := server.NewBucket(t)
+					s := &site{server: server, store: store}
+					litter(t, server, store)
+					var hit atomic.Bool
+					err := gc(t.Context(), s.through(proxy), func(process *os.Process, ended <-chan struct{}) {
+						proxy.SetRules(blobtest.ProxyRule{Fault: when, URL: ofCollector, Nth: nth, Do: func() {
+							hit.Store(true)
+							process.Kill()
+							<-ended
+						}})
+					})
+					if (err != nil) != hit.Load() {
+						t.Fatalf("call %d: killed: %v, and gc ended with %v", nth, hit.Load(), err)
+					}
+					proxy.SetRules()
+					got := s.afterCollector(t)
+					if want == nil {
+						want = got // of the first; the last one, which is not killed, is held against it
+					}
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Fatalf("killed at call %d (-want +got):\n%s", nth, diff)
+					}
+					if !hit.Load() {
+						return
+					}
+					points.Add(1)
+				}
+			})
+		}
+	})
+	t.Logf("crash.collector_points %d", points.Load())
+	if points.Load() < 10 {
+		t.Errorf("only %d points", points.Load())
+	}
+}
+
+// ofCollector are a pass's calls, without those of the probe of the store before it.
+var ofCollector = regexp.MustCompile(`acme|_system(/|%2F)gc`)
+
+// afterCollector is what there is when another pass has gone over the bucket: the kinds of its keys.
+func (s *site) afterCollector(t *testing.T) []string {
+	t.Helper()
+	var err error
+	if s.bucket, err = blob.Open(t.Context(), s.store, blob.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	s.check(t, "")
+	report, _ := s.sweep(t)
+	if report.Versions != 1 || report.Deleted != 1 {
+		t.Errorf("%d versions and %d deleted ones are there, want one each", report.Versions, report.Deleted)
+	}
+	var keys []string
+	for after := ""; ; {
+		page, err := s.bucket.List(t.Context(), blob.ListOptions{StartAfter: after})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Objects {
+			keys = append(keys, untimed(o.Key))
+		}
+		if after = page.Next; after == "" {
+			return keys
+		}
+	}
+}
