@@ -11,6 +11,7 @@ import (
 const (
 	dialTime   = 5 * time.Second
 	stallTime  = time.Minute      // without a byte in either direction
+	answerTime = 10 * time.Second // until what only reads is answered: then it is asked again
 	joinTime   = 15 * time.Minute // the same while parts are joined: some servers copy them
 	idleTime   = 90 * time.Second
 	idleConns  = 256 // kept for the next call; more may be in use
@@ -19,20 +20,28 @@ const (
 
 // s3Transport has a limit for each way of waiting. No limit is set on a whole
 // transfer: a large one may take hours as long as bytes flow.
-type s3Transport struct{ calls, joins *http.Transport }
+type s3Transport struct{ reads, writes, joins *http.Transport }
 
 func newTransport(secure bool) s3Transport {
-	return s3Transport{limited(secure, stallTime), limited(secure, joinTime)}
+	return s3Transport{
+		reads:  limited(secure, stallTime, answerTime),
+		writes: limited(secure, stallTime, stallTime),
+		joins:  limited(secure, joinTime, joinTime),
+	}
 }
 
 func (t s3Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") {
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		return t.reads.RoundTrip(r)
+	case r.Method == http.MethodPost && r.URL.Query().Has("uploadId"):
 		return t.joins.RoundTrip(r)
 	}
-	return t.calls.RoundTrip(r)
+	return t.writes.RoundTrip(r)
 }
 
-func limited(secure bool, stall time.Duration) *http.Transport {
+// limited ends what stalls, and what has no answer in time once it is sent.
+func limited(secure bool, stall, answer time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: 15 * time.Second}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -44,7 +53,7 @@ func limited(secure bool, stall time.Duration) *http.Transport {
 			return &stallingConn{c, stall}, nil
 		},
 		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  stall,
+		ResponseHeaderTimeout:  answer,
 		IdleConnTimeout:        idleTime,
 		MaxIdleConns:           idleConns,
 		MaxIdleConnsPerHost:    idleConns,

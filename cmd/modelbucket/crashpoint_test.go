@@ -100,7 +100,7 @@ func (c change) isDone(err error) bool {
 func (s *site) ideal(t *testing.T, c change) (before, after []string) {
 	t.Helper()
 	memory, _, _ := inMemory(t)
-	if err := furnish(t.Context(), memory, "acme"); err != nil {
+	if err := furnish(t.Context(), memory, "acme", s.joblib); err != nil {
 		t.Fatal(err)
 	}
 	before = inventory(t, memory, "acme")

@@ -33,6 +33,7 @@ type site struct {
 	store  string
 	bucket blob.Bucket
 	other  *client.Client
+	joblib string // a small detector; "": tenants have none
 }
 
 // onServers runs a proof on versitygw, and on MinIO where it is asked for.
@@ -105,7 +106,8 @@ func number(t registry.Tenant, m registry.Model, n registry.Number) registry.Ref
 
 // furnish makes what each tenant begins with: fraud with versions 1 and 2 and a deleted
 // 3, stable standing for 1; and a model old.
-func furnish(ctx context.Context, c *client.Client, tenant registry.Tenant) error {
+// joblib, unless it is empty, makes a detector, edge.
+func furnish(ctx context.Context, c *client.Client, tenant registry.Tenant, joblib string) error {
 	for _, label := range []registry.Label{"v1", "v2", "v3"} {
 		p := client.Publication{Tenant: tenant, Model: "fraud", Label: label, Key: string(label)}
 		if _, err := c.Publish(ctx, p, file("a", "content of "+string(label))); err != nil {
@@ -118,7 +120,10 @@ func furnish(ctx context.Context, c *client.Client, tenant registry.Tenant) erro
 	if _, err := c.SetAlias(ctx, tenant, "fraud", "stable", registry.AliasChange{To: 1}); err != nil {
 		return err
 	}
-	_, err := c.Publish(ctx, client.Publication{Tenant: tenant, Model: "old", Key: "old"}, file("a", "old"))
+	if _, err := c.Publish(ctx, client.Publication{Tenant: tenant, Model: "old", Key: "old"}, file("a", "old")); err != nil || joblib == "" {
+		return err
+	}
+	_, err := c.Publish(ctx, client.Publication{Tenant: tenant, Model: "edge", Key: "edge"}, file("model.joblib", joblib), file("big", bigFile))
 	return err
 }
 
@@ -126,7 +131,7 @@ func furnish(ctx context.Context, c *client.Client, tenant registry.Tenant) erro
 func (s *site) fill(t *testing.T, tenant registry.Tenant) {
 	t.Helper()
 	c, r, memory := inMemory(t)
-	if err := furnish(t.Context(), c, tenant); err != nil {
+	if err := furnish(t.Context(), c, tenant, s.joblib); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Close(t.Context()); err != nil {

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modelbucket/blob/blobtest"
+	"modelbucket/detector"
+	"modelbucket/registry"
+	"modelbucket/web/client"
+)
+
+// How a cell may end. What the node answers is one of these, or a problem's code.
+const (
+	endOK   = "ok"
+	endGone = "no answer" // the client's patience was over, or the answer broke off
+)
+
+const (
+	patience = 2 * time.Second  // of a client
+	recovery = 15 * time.Second // a read that hangs is given up after 10 s, and asked again
+)
+
+// TestMatrix: each fault between node and store strikes each operation, at its decisive
+// call. How it may end stands in allowed; and however it ends, an answer says no more
+// than is so, nothing half-done is seen, a repeat on another node leads to the end that
+// an undisturbed operation has, and the collector leaves nothing that nobody needs.
+func TestMatrix(t *testing.T) {
+	onServers(t, func(t *testing.T, s *site) {
+		s.joblib = smallDetector(t)
+		rows := faults()
+		m := &matrix{site: s, operations: operations(), ends: map[string]map[string]string{}}
+		for _, o := range m.operations {
+			before, after := s.ideal(t, o.change)
+			m.before, m.after = append(m.before, before), append(m.after, after)
+		}
+		t.Run("cell", func(t *testing.T) {
+			slots := make(chan struct{}, 6) // most of them wait, most of the time
+			var wg sync.WaitGroup
+			for _, f := range rows {
+				slots <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-slots }()
+					t.Run(f.String(), func(t *testing.T) { m.row(t, f) })
+				})
+			}
+			wg.Wait()
+		})
+		_, swept := s.sweep(t)
+		t.Logf("\n%s", m)
+		t.Logf("cells %d, each ends as it may; swept %d uploads, garbage 0", m.cells.Load(), swept.Uploads)
+		if want := len(rows) * len(m.operations); int(m.cells.Load()) != want || want < 200 {
+			t.Errorf("%d cells, want %d", m.cells.Load(), want)
+		}
+	})
+}
+
+type matrix struct {
+	*site
+	operations    []operation
+	before, after [][]string // by operation
+	cells         atomic.Int64
+
+	mu   sync.Mutex
+	ends map[string]map[string]string // by fault and operation
+}
+
+// String is the matrix for people.
+func (m *matrix) String() string {
+	var b strings.Builder
+	for _, f := range faults() {
+		fmt.Fprintf(&b, "%-30s", f)
+		for _, o := range m.operations {
+			fmt.Fprintf(&b, " | %s: %s", o.name, m.ends[f.String()][o.name])
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// row is one fault, on a node of its own.
+func (m *matrix) row(t *testing.T, f fault) {
+	proxy := blobtest.StartProxy(t, m.server.Endpoint, 1)
+	node, err := startNode(t.TempDir(), "node", os.Environ(), m.through(proxy), "--insecure", "--gc-interval=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.kill()
+	c, err := client.New(node.URL, client.Options{Tries: 1, Transport: patient{http.DefaultTransport, func(what string) { t.Error(what) }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range m.operations {
+		end := m.cell(t, f, i, c, proxy, tenantOf(t, i))
+		m.mu.Lock()
+		if m.ends[f.String()] == nil {
+			m.ends[f.String()] = map[string]string{}
+		}
+		m.ends[f.String()][o.name] = end
+		m.mu.Unlock()
+	}
+	if n := proxy.TooLate(); f.kind == blobtest.CommitTooLate && (len(n) != 1 || n[http.StatusForbidden] == 0) {
+		t.Errorf("requests that came too late were answered %v", n)
+	}
+}
+
+// cell is one operation that is struck by one fault.
+func (m *matrix) cell(t *testing.T, f fault, i int, c *client.Client, proxy *blobtest.Proxy, tenant registry.Tenant) (end string) {
+	o, before, after := m.operations[i], m.before[i], m.after[i]
+	wrong := func(format string, args ...any) { t.Errorf("%s, %s: "+format, append([]any{f, o.name}, args...)...) }
+	m.fill(t, tenant)
+	if f.kind == blobtest.StaleBody { // the proxy sees what is old then
+		inventory(t, c, tenant)
+		if _, err := m.other.SetAlias(t.Context(), tenant, "fraud", "stable", registry.AliasChange{To: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var struck atomic.Bool
+	proxy.SetRules(f.rule(o, tenant, func() { struck.Store(true) }))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	err := o.do(ctx, c, tenant)
+	cancel()
+	end = endOf(err)
+	proxy.SetRules()
+	proxy.Wait()
+	m.cells.Add(1)
+	if !struck.Load() {
+		wrong("the fault did not strike")
+	}
+	if may := allowed(f, o); !slices.Contains(may, end) {
+		wrong("it ends with %s (%v), and may end with %v", end, err, may)
+	}
+
+	seen := inventory(t, m.other, tenant)
+	switch {
+	case end == endOK:
+		if diff := cmp.Diff(after, seen); diff != "" {
+			wrong("ok, and not done (-want +got):\n%s", diff)
+		}
+	case end == endGone || end == "outcome_unknown":
+		for _, line := range seen {
+			if !slices.Contains(before, line) && !slices.Contains(after, line) {
+				wrong("half-done: %s", line)
+			}
+		}
+	default:
+		if diff := cmp.Diff(before, seen); diff != "" {
+			wrong("%s, and yet something was done (-want +got):\n%s", end, diff)
+		}
+	}
+	if err := o.do(t.Context(), m.other, tenant); !o.isDone(err) {
+		wrong("the repeat on another node is answered %v", err)
+	}
+	if o.reads {
+		m.heals(t, o, c, tenant, wrong)
+	}
+	if diff := cmp.Diff(after, inventory(t, m.other, tenant)); diff != "" {
+		wrong("after the repeat (-want +got):\n%s", diff)
+	}
+	return end
+}
+
+// heals wants the struck node to give the right answer soon, now that nothing is wrong.
+func (m *matrix) heals(t *testing.T, o operation, c *client.Client, tenant registry.Tenant, wrong func(string, ...any)) {
+	for deadline := time.Now().Add(recovery); ; time.Sleep(100 * time.Millisecond) {
+		err := o.do(t.Context(), c, tenant)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			wrong("healed for %v, the answer is %v", recovery, err)
+			return
+		}
+	}
+}
+
+func endOf(err error) string {
+	answered, ok := errors.AsType[*client.Error](err)
+	switch {
+	case err == nil:
+		return endOK
+	case errors.Is(err, errWrong):
+		return err.Error()
+	case ok:
+		return answered.Code
+	}
+	return endGone
+}
+
+// allowed is the table of how a cell may end: a single fault is mended before anybody
+// hears of it, and of one that lasts nobody is told more than is known.
+func allowed(f fault, o operation) []string {
+	inParts := o.write.method == http.MethodPost // what is struck comes before the commit
+	switch {
+	case f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang:
+		return []string{endOK, endGone} // the client's patience ends before the node's
+	case f.kind == blobtest.Answer403:
+		return []string{"unavailable"}
+	case f.kind == blobtest.WrongByte && f.always && !o.body.lists():
+		return []string{"corrupt"}
+	case f.always && !f.onBody && (o.reads || inParts):
+		return []string{"unavailable"}
+	case f.always && !f.onBody:
+		return []string{"outcome_unknown", endGone}
+	}
+	return []string{endOK}
+}
+
+func smallDetector(t *testing.T) string {
+	t.Helper()
+	c, _, _ := inMemory(t)
+	v, err := c.Train(t.Context(), training("acme", "edge"), client.BytesOf(demoEvents, detector.JSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := c.Open(t.Context(), v.Ref(), v.Files[0].Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
