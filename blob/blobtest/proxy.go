@@ -70,6 +70,7 @@ type ProxyRule struct {
 	Fault       ProxyFault
 	Method      string         // "": any
 	URL         *regexp.Regexp // of "/bucket/key?query"; nil: any
+	Writes      bool           // none that only reads
 	Nth         int            // counted from 1
 	Probability float64
 	Delay       time.Duration
@@ -157,6 +158,9 @@ func (p *Proxy) choose(r *http.Request) ProxyRule {
 	p.total++
 	for i, rule := range p.rules {
 		if rule.Method != "" && rule.Method != r.Method || rule.URL != nil && !rule.URL.MatchString(r.URL.RequestURI()) {
+			continue
+		}
+		if rule.Writes && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			continue
 		}
 		p.matched[i]++

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -95,7 +96,7 @@ func TestCrashedCollector(t *testing.T) {
 					litter(t, server, store)
 					var hit atomic.Bool
 					err := gc(t.Context(), s.through(proxy), func(process *os.Process, ended <-chan struct{}) {
-						proxy.SetRules(blobtest.ProxyRule{Fault: when, URL: ofCollector, Nth: nth, Do: func() {
+						proxy.SetRules(blobtest.ProxyRule{Fault: when, Writes: !long(), URL: ofCollector, Nth: nth, Do: func() {
 							hit.Store(true)
 							process.Kill()
 							<-ended
@@ -128,6 +129,50 @@ func TestCrashedCollector(t *testing.T) {
 
 // ofCollector are a pass's calls, without those of the probe of the store before it.
 var ofCollector = regexp.MustCompile(`acme|_system(/|%2F)gc`)
+
+// collecting is the collector as a column of the matrix, over the bucket that litter makes.
+var collecting = operation{
+	change: change{name: "collector pass"},
+	write:  target{"DELETE", `/%s/fraud/`}, body: target{"GET", `list-type=2.*%s%%2Ffraud%%2F_uploads`},
+}
+
+// collects is a cell of that column: however the pass ends, the next one ends where an
+// undisturbed one does, and what is reachable stays.
+func (m *matrix) collects(t *testing.T, f fault, proxy *blobtest.Proxy) (end string) {
+	s := &site{server: m.server, store: m.server.NewBucket(t)}
+	litter(t, m.server, s.store)
+	var struck atomic.Bool
+	proxy.SetRules(f.rule(collecting, "acme", func() { struck.Store(true) }))
+	ctx, cancel := context.WithTimeout(t.Context(), f.patience())
+	defer cancel()
+	err := gc(ctx, s.through(proxy), func(*os.Process, <-chan struct{}) {})
+	switch {
+	case err == nil:
+		end = endOK
+	case ctx.Err() != nil:
+		end = endGone
+	default:
+		end = "unavailable"
+	}
+	proxy.SetRules()
+	proxy.Wait()
+	may := []string{endOK}
+	switch {
+	case f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang:
+		may = []string{endOK, endGone}
+	case f.always && f.onBody:
+		may = []string{endOK, "unavailable"}
+	case f.always || f.kind == blobtest.Answer403:
+		may = []string{"unavailable", endGone}
+	}
+	if !struck.Load() || !slices.Contains(may, end) {
+		t.Errorf("%s, collector: struck: %v; it ends with %s (%v), and may end with %v", f, struck.Load(), end, err, may)
+	}
+	if diff := cmp.Diff(m.undisturbed, s.afterCollector(t)); diff != "" {
+		t.Errorf("%s, collector: after the next pass (-want +got):\n%s", f, diff)
+	}
+	return end
+}
 
 // afterCollector is what there is when another pass has gone over the bucket: the kinds of its keys.
 func (s *site) afterCollector(t *testing.T) []string {

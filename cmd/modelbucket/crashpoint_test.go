@@ -116,54 +116,56 @@ func (s *site) ideal(t *testing.T, c change) (before, after []string) {
 // node leads to the end that an undisturbed change has, and the collector leaves nothing
 // that nobody needs.
 func TestCrashPoints(t *testing.T) {
-	onServers(t, func(t *testing.T, s *site) {
-		var points, acknowledged, made atomic.Int64
-		versions := atomic.Int64{}
-		t.Run("kill", func(t *testing.T) {
-			for _, c := range changes() {
-				for _, when := range kills() {
-					t.Run(c.name+"/"+string(when), func(t *testing.T) {
-						t.Parallel()
-						proxy := blobtest.StartProxy(t, s.server.Endpoint, 1)
-						before, after := s.ideal(t, c)
-						for nth := 1; ; nth++ {
-							p := point{site: s, change: c, when: when, nth: nth, before: before, after: after, proxy: proxy}
-							struck := p.run(t)
-							versions.Add(p.versions)
-							if t.Failed() {
-								t.Fatalf("killed at call %d", nth)
-							}
-							if !struck {
-								t.Logf("%d calls", nth-1)
-								return
-							}
-							points.Add(1)
-							if p.acknowledged {
-								acknowledged.Add(1)
-							} else if p.made {
-								made.Add(1)
-							}
-						}
-					})
+	onServers(t, func(t *testing.T, server *blobtest.Server) {
+		var points, acknowledged, made, versions, swept atomic.Int64
+		var names []string
+		var jobs []point
+		for _, c := range changes() {
+			for _, when := range kills() {
+				names, jobs = append(names, c.name+"/"+string(when)), append(jobs, point{change: c, when: when})
+			}
+		}
+		atOnce(t, 3, names, func(t *testing.T, i int) {
+			p := jobs[i]
+			p.site, p.proxy = newSite(t, server), blobtest.StartProxy(t, server.Endpoint, 1)
+			p.before, p.after = p.ideal(t, p.change)
+			whole := 0
+			for struck := true; struck; {
+				p.nth++
+				struck = p.run(t)
+				if t.Failed() {
+					t.Fatalf("killed at call %d", p.nth)
+				}
+				whole += p.versions
+				switch {
+				case !struck:
+				case p.acknowledged:
+					acknowledged.Add(1)
+				case p.made:
+					made.Add(1)
 				}
 			}
+			report, collected := p.sweep(t)
+			if report.Versions != whole {
+				t.Errorf("%d versions are there after the sweep, want %d", report.Versions, whole)
+			}
+			t.Logf("%d calls", p.nth-1)
+			points.Add(int64(p.nth - 1))
+			versions.Add(int64(whole))
+			swept.Add(int64(collected.Uploads))
 		})
-		report, swept := s.sweep(t)
-		if report.Versions != int(versions.Load()) {
-			t.Errorf("%d versions are there after the sweep, want %d", report.Versions, versions.Load())
-		}
 		t.Logf("crash.points %d", points.Load())
-		t.Logf("crash.acknowledged %d before the kill, %d made and not acknowledged", acknowledged.Load(), made.Load())
-		t.Logf("crash.swept %d uploads, %d objects; %d versions are whole, garbage 0", swept.Uploads, swept.Objects, report.Versions)
+		t.Logf("crash.acknowledged %d before the kill; %d were made and not acknowledged", acknowledged.Load(), made.Load())
+		t.Logf("crash.swept %d uploads; %d versions are whole, garbage 0", swept.Load(), versions.Load())
 		if points.Load() < 40 {
 			t.Errorf("only %d points", points.Load())
 		}
 	})
 }
 
-// kills are the moments of a call at which a node is killed. What is left behind before
-// a call is what was left after the one before, unless two are under way at once: that
-// is for the long form.
+// kills are the moments of a call at which a node is killed. Before a call, and after one
+// that only reads, there is what was left by the last one that wrote, unless two are
+// under way at once: those are for the long form.
 func kills() []blobtest.ProxyFault {
 	if long() {
 		return []blobtest.ProxyFault{blobtest.CommitThenReset, blobtest.ResetBefore}
@@ -181,7 +183,7 @@ type point struct {
 	proxy         *blobtest.Proxy
 
 	acknowledged, made bool
-	versions           int64
+	versions           int // whole ones that the tenant has at the end
 }
 
 // run makes the change on a node that is killed at the nth call, and repeats it on the
@@ -189,6 +191,7 @@ type point struct {
 func (p *point) run(t *testing.T) (struck bool) {
 	tenant := tenantOf(t, p.nth)
 	p.fill(t, tenant)
+	p.versions = 0
 	p.proxy.SetRules()
 	node, err := startNode(t.TempDir(), "node", os.Environ(), p.through(p.proxy), "--insecure", "--gc-interval=0")
 	if err != nil {
@@ -197,7 +200,7 @@ func (p *point) run(t *testing.T) (struck bool) {
 	ended := make(chan struct{})
 	go func() { node.process.Wait(); close(ended) }()
 	var hit atomic.Bool
-	p.proxy.SetRules(blobtest.ProxyRule{Fault: p.when, Nth: p.nth, Do: func() {
+	p.proxy.SetRules(blobtest.ProxyRule{Fault: p.when, Writes: !long(), Nth: p.nth, Do: func() {
 		hit.Store(true)
 		node.process.Process.Kill()
 		<-ended

@@ -28,72 +28,101 @@ const (
 	endGone = "no answer" // the client's patience was over, or the answer broke off
 )
 
-const (
-	patience = 2 * time.Second  // of a client
-	recovery = 15 * time.Second // a read that hangs is given up after 10 s, and asked again
-)
+// recovery is the time in which a node is well again. A read that hangs is given up after
+// 10 s, and asked again.
+const recovery = 15 * time.Second
+
+// patience is the time that a client has: little where the node needs more in any case.
+func (f fault) patience() time.Duration {
+	switch {
+	case long():
+		return time.Minute
+	case f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang || f.always:
+		return time.Second
+	}
+	return 20 * time.Second
+}
 
 // TestMatrix: each fault between node and store strikes each operation, at its decisive
 // call. How it may end stands in allowed; and however it ends, an answer says no more
 // than is so, nothing half-done is seen, a repeat on another node leads to the end that
 // an undisturbed operation has, and the collector leaves nothing that nobody needs.
 func TestMatrix(t *testing.T) {
-	onServers(t, func(t *testing.T, s *site) {
-		s.joblib = smallDetector(t)
+	onServers(t, func(t *testing.T, server *blobtest.Server) {
 		rows := faults()
-		m := &matrix{site: s, operations: operations(), ends: map[string]map[string]string{}}
+		m := &matrix{server: server, operations: operations(), joblib: smallDetector(t), ends: map[string]map[string]string{}}
+		var names []string
+		for _, f := range rows {
+			names = append(names, f.String())
+		}
 		for _, o := range m.operations {
-			before, after := s.ideal(t, o.change)
+			before, after := (&site{joblib: m.joblib}).ideal(t, o.change)
 			m.before, m.after = append(m.before, before), append(m.after, after)
 		}
-		t.Run("cell", func(t *testing.T) {
-			slots := make(chan struct{}, 6) // most of them wait, most of the time
-			var wg sync.WaitGroup
-			for _, f := range rows {
-				slots <- struct{}{}
-				wg.Go(func() {
-					defer func() { <-slots }()
-					t.Run(f.String(), func(t *testing.T) { m.row(t, f) })
-				})
-			}
-			wg.Wait()
-		})
-		_, swept := s.sweep(t)
+		columns := m.operations
+		if server.Ages() {
+			s := &site{server: server, store: server.NewBucket(t)}
+			litter(t, server, s.store)
+			m.undisturbed = s.afterCollector(t)
+			columns = append(columns, collecting)
+		}
+		atOnce(t, 5, names, func(t *testing.T, i int) { m.row(t, rows[i]) }) // most of them wait, most of the time
 		t.Logf("\n%s", m)
-		t.Logf("cells %d, each ends as it may; swept %d uploads, garbage 0", m.cells.Load(), swept.Uploads)
-		if want := len(rows) * len(m.operations); int(m.cells.Load()) != want || want < 200 {
+		t.Logf("cells.ok %d; swept %d uploads, garbage 0", m.cells.Load(), m.swept.Load())
+		if want := len(rows) * len(columns); int(m.cells.Load()) != want || want < 200 {
 			t.Errorf("%d cells, want %d", m.cells.Load(), want)
 		}
 	})
 }
 
 type matrix struct {
-	*site
+	server        *blobtest.Server
+	joblib        string
+	undisturbed   []string // what a collector leaves; nil: it is no column here
 	operations    []operation
 	before, after [][]string // by operation
-	cells         atomic.Int64
+	cells, swept  atomic.Int64
 
 	mu   sync.Mutex
 	ends map[string]map[string]string // by fault and operation
 }
 
-// String is the matrix for people.
+func (m *matrix) note(f fault, operation, end string) {
+	m.cells.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ends[f.String()] == nil {
+		m.ends[f.String()] = map[string]string{}
+	}
+	m.ends[f.String()][operation] = end
+}
+
+// String is the matrix for people: a line for each fault, a column for each operation.
 func (m *matrix) String() string {
 	var b strings.Builder
+	columns := append(slices.Clone(m.operations), collecting)
+	for i, o := range columns {
+		fmt.Fprintf(&b, "%c  %s\n", 'A'+i, o.name)
+	}
+	fmt.Fprintf(&b, "%-28s", "")
+	for i := range columns {
+		fmt.Fprintf(&b, " %-11c", 'A'+i)
+	}
 	for _, f := range faults() {
-		fmt.Fprintf(&b, "%-30s", f)
-		for _, o := range m.operations {
-			fmt.Fprintf(&b, " | %s: %s", o.name, m.ends[f.String()][o.name])
+		fmt.Fprintf(&b, "\n%-28s", f)
+		for _, o := range columns {
+			fmt.Fprintf(&b, " %-11s", strings.Replace(m.ends[f.String()][o.name], "outcome_", "", 1))
 		}
-		b.WriteString("\n")
 	}
 	return b.String()
 }
 
-// row is one fault, on a node of its own.
+// row is one fault, on a bucket and a node of its own.
 func (m *matrix) row(t *testing.T, f fault) {
+	s := newSite(t, m.server)
+	s.joblib = m.joblib
 	proxy := blobtest.StartProxy(t, m.server.Endpoint, 1)
-	node, err := startNode(t.TempDir(), "node", os.Environ(), m.through(proxy), "--insecure", "--gc-interval=0")
+	node, err := startNode(t.TempDir(), "node", os.Environ(), s.through(proxy), "--insecure", "--gc-interval=0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,39 +132,38 @@ func (m *matrix) row(t *testing.T, f fault) {
 		t.Fatal(err)
 	}
 	for i, o := range m.operations {
-		end := m.cell(t, f, i, c, proxy, tenantOf(t, i))
-		m.mu.Lock()
-		if m.ends[f.String()] == nil {
-			m.ends[f.String()] = map[string]string{}
-		}
-		m.ends[f.String()][o.name] = end
-		m.mu.Unlock()
+		m.note(f, o.name, m.cell(t, s, f, i, c, proxy, tenantOf(t, i)))
 	}
+	if m.undisturbed != nil {
+		m.note(f, collecting.name, m.collects(t, f, proxy))
+	}
+	node.kill()
+	_, collected := s.sweep(t)
+	m.swept.Add(int64(collected.Uploads))
 	if n := proxy.TooLate(); f.kind == blobtest.CommitTooLate && (len(n) != 1 || n[http.StatusForbidden] == 0) {
 		t.Errorf("requests that came too late were answered %v", n)
 	}
 }
 
 // cell is one operation that is struck by one fault.
-func (m *matrix) cell(t *testing.T, f fault, i int, c *client.Client, proxy *blobtest.Proxy, tenant registry.Tenant) (end string) {
+func (m *matrix) cell(t *testing.T, s *site, f fault, i int, c *client.Client, proxy *blobtest.Proxy, tenant registry.Tenant) (end string) {
 	o, before, after := m.operations[i], m.before[i], m.after[i]
 	wrong := func(format string, args ...any) { t.Errorf("%s, %s: "+format, append([]any{f, o.name}, args...)...) }
-	m.fill(t, tenant)
+	s.fill(t, tenant)
 	if f.kind == blobtest.StaleBody { // the proxy sees what is old then
 		inventory(t, c, tenant)
-		if _, err := m.other.SetAlias(t.Context(), tenant, "fraud", "stable", registry.AliasChange{To: 1}); err != nil {
+		if _, err := s.other.SetAlias(t.Context(), tenant, "fraud", "stable", registry.AliasChange{To: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var struck atomic.Bool
 	proxy.SetRules(f.rule(o, tenant, func() { struck.Store(true) }))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), f.patience())
 	err := o.do(ctx, c, tenant)
 	cancel()
 	end = endOf(err)
 	proxy.SetRules()
 	proxy.Wait()
-	m.cells.Add(1)
 	if !struck.Load() {
 		wrong("the fault did not strike")
 	}
@@ -143,7 +171,7 @@ func (m *matrix) cell(t *testing.T, f fault, i int, c *client.Client, proxy *blo
 		wrong("it ends with %s (%v), and may end with %v", end, err, may)
 	}
 
-	seen := inventory(t, m.other, tenant)
+	seen := inventory(t, s.other, tenant)
 	switch {
 	case end == endOK:
 		if diff := cmp.Diff(after, seen); diff != "" {
@@ -160,13 +188,13 @@ func (m *matrix) cell(t *testing.T, f fault, i int, c *client.Client, proxy *blo
 			wrong("%s, and yet something was done (-want +got):\n%s", end, diff)
 		}
 	}
-	if err := o.do(t.Context(), m.other, tenant); !o.isDone(err) {
+	if err := o.do(t.Context(), s.other, tenant); !o.isDone(err) {
 		wrong("the repeat on another node is answered %v", err)
 	}
 	if o.reads {
 		m.heals(t, o, c, tenant, wrong)
 	}
-	if diff := cmp.Diff(after, inventory(t, m.other, tenant)); diff != "" {
+	if diff := cmp.Diff(after, inventory(t, s.other, tenant)); diff != "" {
 		wrong("after the repeat (-want +got):\n%s", diff)
 	}
 	return end
@@ -208,10 +236,12 @@ func allowed(f fault, o operation) []string {
 		return []string{endOK, endGone} // the client's patience ends before the node's
 	case f.kind == blobtest.Answer403:
 		return []string{"unavailable"}
-	case f.kind == blobtest.WrongByte && f.always && !o.body.lists():
+	case f.kind == blobtest.WrongByte && f.always && o.body.lists(): // no list has a digest
+		return []string{endOK, "unavailable", endGone}
+	case f.kind == blobtest.WrongByte && f.always:
 		return []string{"corrupt"}
 	case f.always && !f.onBody && (o.reads || inParts):
-		return []string{"unavailable"}
+		return []string{"unavailable", endGone}
 	case f.always && !f.onBody:
 		return []string{"outcome_unknown", endGone}
 	}

@@ -37,10 +37,24 @@ type site struct {
 }
 
 // onServers runs a proof on versitygw, and on MinIO where it is asked for.
-func onServers(t *testing.T, proof func(*testing.T, *site)) {
+func onServers(t *testing.T, proof func(*testing.T, *blobtest.Server)) {
 	for name, start := range map[string]func(testing.TB) *blobtest.Server{"versitygw": blobtest.StartVersityGW, "minio": blobtest.StartMinIO} {
-		t.Run(name, func(t *testing.T) { proof(t, newSite(t, start(t))) })
+		t.Run(name, func(t *testing.T) { proof(t, start(t)) })
 	}
+}
+
+// atOnce runs a subtest for each name, several at a time, and returns when all are over.
+func atOnce(t *testing.T, several int, names []string, f func(t *testing.T, i int)) {
+	slots := make(chan struct{}, several)
+	var wg sync.WaitGroup
+	for i, name := range names {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			t.Run(name, func(t *testing.T) { f(t, i) })
+		})
+	}
+	wg.Wait()
 }
 
 func newSite(t *testing.T, server *blobtest.Server) *site {
