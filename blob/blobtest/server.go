@@ -49,7 +49,13 @@ type Server struct {
 // which takes minutes.
 func StartVersityGW(t testing.TB) *Server {
 	t.Helper()
-	program, data := prepare(t, servers.VersityGW), t.TempDir()
+	return StartVersityGWIn(t, t.TempDir())
+}
+
+// StartVersityGWIn is the same over a folder that is there.
+func StartVersityGWIn(t testing.TB, data string) *Server {
+	t.Helper()
+	program := prepare(t, servers.VersityGW)
 	s := start(t, "/health", func(s *Server) *exec.Cmd {
 		// No --keep-alive: with it this version takes the end of an empty upload for a request.
 		c := exec.Command(program, "--port", s.address, "--region", "us-east-1", "--health", "/health", "--quiet", "posix", data)

@@ -266,6 +266,9 @@ func (s *site) sweep(t *testing.T) (*registry.CheckReport, registry.CollectRepor
 	if report.Uploads != 0 {
 		t.Errorf("the collector left %d uploads", report.Uploads)
 	}
+	if s.server == nil {
+		return report, sum // a folder has no uploads in parts
+	}
 	if n := s.server.OpenUploads(t, s.server.Bucket(s.store), ""); n != 0 {
 		t.Errorf("%d uploads in parts are left open", n)
 	}
