@@ -232,8 +232,10 @@ func endOf(err error) string {
 func allowed(f fault, o operation) []string {
 	inParts := o.write.method == http.MethodPost // what is struck comes before the commit
 	switch {
+	case (f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang) && o.reads && long():
+		return []string{endOK} // the node asks again in time
 	case f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang:
-		return []string{endOK, endGone} // the client's patience ends before the node's
+		return []string{endOK, "outcome_unknown", endGone} // the client's patience ends before the node's
 	case f.kind == blobtest.Answer403:
 		return []string{"unavailable"}
 	case f.kind == blobtest.WrongByte && f.always && o.body.lists(): // no list has a digest

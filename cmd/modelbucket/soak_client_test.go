@@ -28,8 +28,10 @@ func (w *world) work(ctx context.Context, t *testing.T, writer int, seed uint64)
 			err = w.move(ctx, random, model)
 		case n < 93:
 			err = w.resolve(ctx, random, model)
+		case n < 96:
+			err = w.ask(ctx, random, func(ctx context.Context, c *client.Client) error { return detect(ctx, c, "acme") })
 		default:
-			err = w.remove(ctx, random, model)
+			err = w.remove(ctx, random)
 		}
 		if err != nil && ctx.Err() == nil {
 			t.Errorf("writer %d: %v", writer, err)
@@ -187,7 +189,7 @@ func (w *world) resolve(ctx context.Context, random *rand.Rand, m registry.Model
 }
 
 // remove deletes an old version, unless an alias names it.
-func (w *world) remove(ctx context.Context, random *rand.Rand, _ registry.Model) error {
+func (w *world) remove(ctx context.Context, random *rand.Rand) error {
 	s, ok := w.any(random, true)
 	if !ok {
 		return nil
