@@ -141,10 +141,8 @@ var collecting = operation{
 func (m *matrix) collects(t *testing.T, f fault, proxy *blobtest.Proxy) (end string) {
 	s := &site{server: m.server, store: m.server.NewBucket(t)}
 	litter(t, m.server, s.store)
-	var struck atomic.Bool
-	proxy.SetRules(f.rule(collecting, "acme", func() { struck.Store(true) }))
-	ctx, cancel := context.WithTimeout(t.Context(), f.patience())
-	defer cancel()
+	ctx, strike, struck := f.waiting(t.Context())
+	proxy.SetRules(f.rule(collecting, "acme", strike))
 	err := gc(ctx, s.through(proxy), func(*os.Process, <-chan struct{}) {})
 	switch {
 	case err == nil:
@@ -165,8 +163,8 @@ func (m *matrix) collects(t *testing.T, f fault, proxy *blobtest.Proxy) (end str
 	case f.always || f.kind == blobtest.Answer403:
 		may = []string{"unavailable", endGone}
 	}
-	if !struck.Load() || !slices.Contains(may, end) {
-		t.Errorf("%s, collector: struck: %v; it ends with %s (%v), and may end with %v", f, struck.Load(), end, err, may)
+	if !struck() || !slices.Contains(may, end) {
+		t.Errorf("%s, collector: struck: %v; it ends with %s (%v), and may end with %v", f, struck(), end, err, may)
 	}
 	if diff := cmp.Diff(m.undisturbed, s.afterCollector(t)); diff != "" {
 		t.Errorf("%s, collector: after the next pass (-want +got):\n%s", f, diff)
