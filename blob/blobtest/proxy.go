@@ -21,11 +21,12 @@ type Proxy struct {
 	target    string
 	transport *http.Transport
 	stop      chan struct{}
-	late      sync.WaitGroup
 	down      atomic.Bool // no connection is taken
 
 	mu       sync.Mutex
 	listener net.Listener
+	late     int               // requests that are still to be done
+	landed   *sync.Cond        // late has become less; by mu
 	first    map[string]answer // of GETs of an object, for StaleBody
 	pause    time.Duration     // for which it is closed
 	refused  map[int]int       // answers to CommitTooLate, by status
@@ -91,6 +92,7 @@ func StartProxy(t testing.TB, endpoint string, seed uint64, rules ...ProxyRule) 
 		transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
 		random:    rand.New(rand.NewPCG(seed, 0)), fired: map[ProxyFault]int{}, first: map[string]answer{}, refused: map[int]int{},
 	}
+	p.landed = sync.NewCond(&p.mu)
 	p.SetRules(rules...)
 	server := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute}
 	ended := make(chan struct{})
@@ -104,7 +106,7 @@ func StartProxy(t testing.TB, endpoint string, seed uint64, rules ...ProxyRule) 
 		close(p.stop)
 		server.Close()
 		<-ended
-		p.late.Wait()
+		p.Wait()
 		p.transport.CloseIdleConnections()
 	})
 	return p

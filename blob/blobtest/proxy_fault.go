@@ -62,7 +62,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.wait(rule.Delay)
 	case CommitLater, CommitTooLate:
 		strike()
-		p.late.Go(func() { p.forwardLate(r, body, rule) })
+		p.begin(func() { p.forwardLate(r, body, rule) })
 		reset(w)
 	case Twice:
 		p.forward(r, body)
@@ -142,8 +142,28 @@ func (p *Proxy) asFirst(path string, now answer, old bool) answer {
 	return now
 }
 
+// begin does something late. Wait may be called at any time, which a WaitGroup forbids.
+func (p *Proxy) begin(f func()) {
+	p.mu.Lock()
+	p.late++
+	p.mu.Unlock()
+	go func() { // ends when f has done its work, or the test ends
+		f()
+		p.mu.Lock()
+		p.late--
+		p.landed.Broadcast()
+		p.mu.Unlock()
+	}()
+}
+
 // Wait returns when all that was to be done late is done.
-func (p *Proxy) Wait() { p.late.Wait() }
+func (p *Proxy) Wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.late > 0 {
+		p.landed.Wait()
+	}
+}
 
 // TooLate counts the answers to requests of CommitTooLate, by status.
 func (p *Proxy) TooLate() map[int]int {
