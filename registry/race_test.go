@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -197,4 +198,31 @@ func openStore(t testing.TB, store string) blob.Bucket {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// A model's only version comes while latest is asked for, before each of its calls in
+// turn: the answer is that version, or that there is none.
+func TestLatestWhileOneComes(t *testing.T) {
+	for nth := 1; ; nth++ {
+		bucket := &hooked{Bucket: blob.NewMemory()}
+		r, other := open(t, bucket), open(t, bucket.Bucket)
+		mustPublish(t, other, registry.Publication{}, "deleted")
+		if _, err := other.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		bucket.before = func(string, string) error {
+			if calls++; calls == nth {
+				mustPublish(t, other, registry.Publication{}, "come")
+			}
+			return nil
+		}
+		v, err := r.Resolve(t.Context(), ref(t, "acme/fraud"))
+		if err == nil && v.Version != 2 || err != nil && !errors.Is(err, registry.ErrVersionNotFound) {
+			t.Errorf("call %d: got %v, %v", nth, v, err)
+		}
+		if calls < nth {
+			return
+		}
+	}
 }

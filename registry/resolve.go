@@ -85,16 +85,17 @@ func (r *Registry) noVersion(ctx context.Context, s series, sel Selector) error 
 	if body == nil {
 		return fmt.Errorf("%s: %w", s, ErrModelNotFound)
 	}
-	latest, err := r.latest(ctx, s, false)
+	latest := Number(0)
+	if !sel.IsLatest() { // else there was none a moment ago, and that is the answer
+		if latest, err = r.latest(ctx, s, false); err != nil {
+			return err
+		}
+	}
 	switch {
-	case err != nil:
-		return err
 	case latest == 0 && body.Deleted:
 		return fmt.Errorf("%s: %w", s, ErrModelNotFound)
 	case latest == 0:
 		return fmt.Errorf("%w: %s has no versions", ErrVersionNotFound, s)
-	case sel.IsLatest():
-		return fmt.Errorf("latest of %s: %w: versions kept changing", s, ErrConflict)
 	}
 	return fmt.Errorf("%w: %s has no version %s; latest is %d", ErrVersionNotFound, s, sel, latest)
 }
