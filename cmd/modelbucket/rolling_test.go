@@ -25,7 +25,7 @@ import (
 
 // balancer does what any load balancer does: it asks each backend for its health, sends
 // requests to those that are well, in turn, and where a connection can't even be made,
-// to the next one.
+// to the next one. Where none is well it trusts its own eyes no more, and tries all.
 type balancer struct {
 	proxy http.Handler
 	next  atomic.Int64
@@ -56,8 +56,12 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func (b *balancer) send(transport http.RoundTripper, r *http.Request) (*http.Response, error) {
-	err := errors.New("no backend is well")
-	for _, backend := range b.chosen() {
+	err := errors.New("no backend is there")
+	chosen := b.chosen(false)
+	if len(chosen) == 0 {
+		chosen = b.chosen(true)
+	}
+	for _, backend := range chosen {
 		var answer *http.Response
 		r.URL.Scheme, r.URL.Host = backend.Scheme, backend.Host
 		answer, err = transport.RoundTrip(r)
@@ -68,17 +72,17 @@ func (b *balancer) send(transport http.RoundTripper, r *http.Request) (*http.Res
 	return nil, err
 }
 
-// chosen are the backends that are well, another one first each time.
-func (b *balancer) chosen() (well []*url.URL) {
+// chosen are the backends that are well, or all, another one first each time.
+func (b *balancer) chosen(all bool) (chosen []*url.URL) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := int(b.next.Add(1))
 	for i := range b.backends {
-		if u := b.backends[(first+i)%len(b.backends)]; b.well[u] {
-			well = append(well, u)
+		if u := b.backends[(first+i)%len(b.backends)]; all || b.well[u] {
+			chosen = append(chosen, u)
 		}
 	}
-	return well
+	return chosen
 }
 
 // replace puts a backend in the place of another, or of none.
@@ -163,7 +167,7 @@ func TestRollingRestart(t *testing.T) {
 	front := httptest.NewServer(b.proxy)
 	defer front.Close()
 	c := caller(t, front.URL)
-	for len(b.chosen()) < len(nodes) {
+	for len(b.chosen(false)) < len(nodes) {
 		time.Sleep(healthInterval)
 	}
 	if _, err := c.Train(t.Context(), training("acme", "edge"), client.BytesOf(demoEvents, detector.JSON)); err != nil {
@@ -190,7 +194,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 			start(i)
 			restarts.Add(1)
-			for len(b.chosen()) < len(nodes) && !t.Failed() {
+			for len(b.chosen(false)) < len(nodes) && !t.Failed() {
 				time.Sleep(healthInterval)
 			}
 		}
