@@ -17,7 +17,6 @@ type circuit struct {
 	mu       sync.Mutex
 	failures int       // in a row
 	until    time.Time // no call before; zero: closed
-	probing  bool      // one call is out to see whether the store is back
 	budget   float64   // retries that may still be made
 }
 
@@ -28,17 +27,20 @@ const (
 	budgetMost      = 100 // saved up in good times
 )
 
-// enter lets a call pass, or fails it at once.
+// enter lets a call pass, or fails it at once. While the circuit is open one call a
+// second passes, whatever became of the one before: that one may hang for long in a
+// connection that is dead, when the store is back on new ones.
 func (c *circuit) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	switch {
 	case c.until.IsZero():
 		return nil
-	case c.probing || time.Now().Before(c.until):
+	case now.Before(c.until):
 		return fmt.Errorf("%w: %w: %d calls in a row have failed, and the next try is due within %v", ErrUnavailable, ErrNotSent, c.failures, circuitPause)
 	}
-	c.probing = true
+	c.until = now.Add(circuitPause)
 	return nil
 }
 
@@ -46,7 +48,6 @@ func (c *circuit) enter() error {
 func (c *circuit) leave(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.probing = false
 	switch {
 	case errors.Is(err, context.Canceled): // tells nothing
 	case failed(err):
