@@ -7,12 +7,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // Retry is the one layer that repeats calls that failed with ErrUnavailable: up to
 // five tries with random pauses (50 ms doubling up to 2 s), as long as the context and
 // a budget allow; retries are at most a tenth of the calls that succeed. After 20 failures
 // in a row calls fail at once (ErrNotSent), but for one each second. log hears of that.
+//
+// A call whose answer does not begin within 15 s, or in that time is not whole where it
+// is small, is ErrUnavailable and not repeated: whoever waits has waited enough. Bodies
+// that stream have no limit here.
 //
 // Get, Stat, List, Delete and AbortUploads are repeated; a body that breaks off goes on
 // where it was, if the object is still the same. A Put is repeated if it has no
@@ -33,6 +38,23 @@ type retrying struct {
 
 const maxTries = 5
 
+// answerTime is how long one try may take.
+const answerTime = 15 * time.Second
+
+var errNoAnswer = fmt.Errorf("%w: no answer within %v", ErrUnavailable, answerTime)
+
+// timed gives f a context that is over after answerTime, unless f has returned by then;
+// end is to be called when the context is not needed any more.
+func timed(ctx context.Context, f func(context.Context) error) (end func(), err error) {
+	limited, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(answerTime, func() { cancel(errNoAnswer) })
+	err = f(limited)
+	if !timer.Stop() && ctx.Err() == nil {
+		err = errNoAnswer
+	}
+	return func() { cancel(nil) }, err
+}
+
 // do calls f until it gives an answer. again tells whether a failure may be repeated.
 func (b *retrying) do(ctx context.Context, f func() error, again func(error) bool) error {
 	var unclear error // of an earlier try, which may have reached the store
@@ -52,7 +74,7 @@ func (b *retrying) do(ctx context.Context, f func() error, again func(error) boo
 		case errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotSent):
 			unclear = err
 		}
-		if refused || err == nil || !errors.Is(err, ErrUnavailable) || try == maxTries || !again(err) || !b.circuit.spend() {
+		if refused || err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, errNoAnswer) || try == maxTries || !again(err) || !b.circuit.spend() {
 			return err
 		}
 		if wait(ctx, try) != nil {
@@ -61,26 +83,35 @@ func (b *retrying) do(ctx context.Context, f func() error, again func(error) boo
 	}
 }
 
+// ask makes a call whose answer is small.
+func (b *retrying) ask(ctx context.Context, f func(context.Context) error) error {
+	return b.do(ctx, func() error {
+		end, err := timed(ctx, f)
+		end()
+		return err
+	}, always)
+}
+
 func always(error) bool { return true }
 
 func (b *retrying) String() string { return b.bucket.String() }
 
 func (b *retrying) Stat(ctx context.Context, key string) (o Object, err error) {
-	err = b.do(ctx, func() (err error) { o, err = b.bucket.Stat(ctx, key); return err }, always)
+	err = b.ask(ctx, func(ctx context.Context) (err error) { o, err = b.bucket.Stat(ctx, key); return err })
 	return o, err
 }
 
 func (b *retrying) List(ctx context.Context, o ListOptions) (page Page, err error) {
-	err = b.do(ctx, func() (err error) { page, err = b.bucket.List(ctx, o); return err }, always)
+	err = b.ask(ctx, func(ctx context.Context) (err error) { page, err = b.bucket.List(ctx, o); return err })
 	return page, err
 }
 
 func (b *retrying) Delete(ctx context.Context, key string) error {
-	return b.do(ctx, func() error { return b.bucket.Delete(ctx, key) }, always)
+	return b.ask(ctx, func(ctx context.Context) error { return b.bucket.Delete(ctx, key) })
 }
 
 func (b *retrying) AbortUploads(ctx context.Context, key string) error {
-	return b.do(ctx, func() error { return b.bucket.AbortUploads(ctx, key) }, always)
+	return b.ask(ctx, func(ctx context.Context) error { return b.bucket.AbortUploads(ctx, key) })
 }
 
 func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options PutOptions) (o Object, err error) {
@@ -93,7 +124,12 @@ func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options 
 			}
 		}
 		first = false
-		o, err = b.bucket.Put(ctx, key, body, options)
+		put := func(ctx context.Context) (err error) { o, err = b.bucket.Put(ctx, key, body, options); return err }
+		if seeker == nil || options.Size > smallPart { // it takes as long as its body does
+			return put(ctx)
+		}
+		end, err := timed(ctx, put)
+		end()
 		return err
 	}, func(err error) bool {
 		return seeker != nil && (!options.conditional() || errors.Is(err, ErrNotSent))
@@ -119,32 +155,53 @@ func rewindable(body io.Reader, o PutOptions) (io.Seeker, int64) {
 // even if the object has been replaced meanwhile.
 func (b *retrying) Get(ctx context.Context, key string, r Range) (body io.ReadCloser, o Object, err error) {
 	var from, to int64
+	var end func()
 	err = b.do(ctx, func() (err error) {
-		if body, o, err = b.bucket.Get(ctx, key, r); err != nil {
+		body = nil
+		end, err = timed(ctx, func(ctx context.Context) error {
+			if body, o, err = b.bucket.Get(ctx, key, r); err != nil {
+				return err
+			}
+			if from, to, err = r.in(o.Size); err != nil || to-from > smallPart {
+				return err
+			}
+			data := make([]byte, to-from)
+			_, err = io.ReadFull(body, data)
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				err = fmt.Errorf("%w: %w", ErrUnavailable, io.ErrUnexpectedEOF)
+			}
+			err = errors.Join(err, body.Close())
+			body = io.NopCloser(bytes.NewReader(data))
 			return err
+		})
+		if err != nil && body != nil {
+			err = errors.Join(err, body.Close())
 		}
-		if from, to, err = r.in(o.Size); err != nil {
-			return errors.Join(err, body.Close())
+		if err != nil {
+			end()
 		}
-		if to-from > smallPart {
-			return nil
-		}
-		data := make([]byte, to-from)
-		_, err = io.ReadFull(body, data)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			err = fmt.Errorf("%w: %w", ErrUnavailable, io.ErrUnexpectedEOF)
-		}
-		err = errors.Join(err, body.Close())
-		body = io.NopCloser(bytes.NewReader(data))
 		return err
 	}, always)
 	switch {
 	case err != nil:
 		return nil, Object{}, err
 	case to-from <= smallPart:
+		end()
 		return body, o, nil
 	}
-	return &resumingBody{bucket: b, ctx: ctx, object: o, body: body, at: from, to: to}, o, nil
+	return &resumingBody{bucket: b, ctx: ctx, object: o, body: &timedBody{body, end}, at: from, to: to}, o, nil
+}
+
+// timedBody is a body that came in time, and ends the context that saw to it.
+type timedBody struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *timedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
 }
 
 const smallPart = 64 << 10 // bytes
@@ -190,19 +247,26 @@ func (b *resumingBody) resume(err error) error {
 	if b.bucket.circuit.enter() != nil {
 		return err
 	}
-	body, o, openErr := b.bucket.bucket.Get(b.ctx, b.object.Key, Range{b.at, b.to - b.at})
+	var body io.ReadCloser
+	var o Object
+	end, openErr := timed(b.ctx, func(ctx context.Context) (err error) {
+		body, o, err = b.bucket.bucket.Get(ctx, b.object.Key, Range{b.at, b.to - b.at})
+		return err
+	})
 	b.bucket.circuit.leave(openErr)
 	if openErr != nil {
-		if errors.Is(openErr, ErrUnavailable) {
+		end()
+		if errors.Is(openErr, ErrUnavailable) && !errors.Is(openErr, errNoAnswer) {
 			return b.resume(openErr)
 		}
 		return err
 	}
 	if o.ETag != b.object.ETag || o.Size != b.object.Size {
+		end()
 		return errors.Join(fmt.Errorf("%w; the object was replaced meanwhile", err), body.Close())
 	}
 	old := b.body
-	b.body = body
+	b.body = &timedBody{body, end}
 	old.Close() // broken already
 	return nil
 }

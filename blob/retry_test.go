@@ -136,7 +136,7 @@ func TestRetryCircuit(t *testing.T) {
 		if err := stat(); err == nil || f.Calls() != 21 {
 			t.Fatalf("a second later: %v, %d calls", err, f.Calls())
 		}
-		f.SetRules(blobtest.Rule{Fault: blobtest.Slow, Delay: time.Minute, Nth: 1})
+		f.SetRules(blobtest.Rule{Fault: blobtest.Slow, Delay: 10 * time.Second, Nth: 1})
 		time.Sleep(time.Second)
 		probe := make(chan error)
 		go func() { probe <- stat() }()
@@ -213,6 +213,45 @@ func TestRetryDoubtStays(t *testing.T) {
 		}
 		if got, err := get(t, f, "k"); got != "text" {
 			t.Fatalf("the first try was to store it: %q, %v", got, err)
+		}
+	})
+}
+
+// A store that takes calls and never answers is as good as away: nobody waits for more
+// than 15 s, and nobody waits twice.
+func TestRetryNoAnswer(t *testing.T) {
+	calls := map[string]func(context.Context, blob.Bucket) error{
+		"get":    func(ctx context.Context, b blob.Bucket) error { _, _, err := b.Get(ctx, "k", blob.Range{}); return err },
+		"stat":   func(ctx context.Context, b blob.Bucket) error { _, err := b.Stat(ctx, "k"); return err },
+		"list":   func(ctx context.Context, b blob.Bucket) error { _, err := b.List(ctx, blob.ListOptions{}); return err },
+		"delete": func(ctx context.Context, b blob.Bucket) error { return b.Delete(ctx, "k") },
+		"create": func(ctx context.Context, b blob.Bucket) error {
+			_, err := b.Put(ctx, "k", strings.NewReader("text"), blob.PutOptions{Size: 4, IfAbsent: true})
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := blobtest.NewFaulty(blob.NewMemory(), 1, blobtest.Rule{Fault: blobtest.Slow, Delay: time.Hour})
+				began := time.Now()
+				err := call(t.Context(), blob.Retry(f, nil))
+				if took := time.Since(began); !errors.Is(err, blob.ErrUnavailable) || errors.Is(err, blob.ErrNotSent) || took != 15*time.Second || f.Calls() != 1 {
+					t.Errorf("after %v and %d calls: %v", took, f.Calls(), err)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a body that has begun to come may take its time
+		store := blob.NewMemory()
+		put(t, store, "k", strings.Repeat("x", 1<<20))
+		body, _, err := blob.Retry(store, nil).Get(t.Context(), "k", blob.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if n, err := io.Copy(io.Discard, body); n != 1<<20 || err != nil || body.Close() != nil {
+			t.Errorf("%d bytes, %v", n, err)
 		}
 	})
 }
