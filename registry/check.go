@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"modelbucket/blob"
 )
@@ -54,7 +55,12 @@ type checker struct {
 }
 
 func (c *checker) problem(key, format string, args ...any) {
-	c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...)})
+	c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...), advise(key)})
+}
+
+// stray reports what nothing refers to.
+func (c *checker) stray(key, format string, args ...any) {
+	c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...), strayAdvice})
 }
 
 // damage reports err if it speaks of what lies in the bucket, and returns it if not.
@@ -81,15 +87,18 @@ func (c *checker) run(ctx context.Context) error {
 			return fmt.Errorf("list the bucket: %w", err)
 		}
 		for _, o := range page.Objects {
-			c.problem(o.Key, "is no object of ours; nothing lies at the top of the bucket")
+			c.stray(o.Key, "is no object of ours; nothing lies at the top of the bucket")
 		}
 		for _, p := range page.Prefixes {
 			if p == systemPrefix {
+				if err := c.system(ctx); err != nil {
+					return err
+				}
 				continue
 			}
 			t, err := ParseTenant(segment(p))
 			if err != nil {
-				c.problem(p, "is no folder of a tenant")
+				c.stray(p, "is no folder of a tenant")
 				continue
 			}
 			if err := c.tenant(ctx, t); err != nil {
@@ -102,6 +111,28 @@ func (c *checker) run(ctx context.Context) error {
 	}
 }
 
+// system checks what belongs to no tenant.
+func (c *checker) system(ctx context.Context) error {
+	return c.r.each(ctx, systemPrefix, func(o blob.Object) error {
+		c.report.Objects++
+		switch {
+		case o.Key == formatKey:
+			_, err := c.r.read(ctx, o.Key, new(struct{}))
+			return c.damage(o.Key, err)
+		case o.Key == rootTokenKey:
+			var body rootTokenBody
+			_, err := c.r.read(ctx, o.Key, &body)
+			if err == nil {
+				_, err = parseRootToken(body)
+			}
+			return c.damage(o.Key, err)
+		case !strings.HasPrefix(o.Key, gcPrefix) && !strings.HasPrefix(o.Key, probePrefix):
+			c.stray(o.Key, "is no object of ours")
+		}
+		return nil
+	})
+}
+
 func (c *checker) tenant(ctx context.Context, t Tenant) error {
 	for after := ""; ; {
 		page, err := c.r.bucket.List(ctx, blob.ListOptions{Prefix: tenantPrefix(t), Delimiter: "/", StartAfter: after})
@@ -111,7 +142,7 @@ func (c *checker) tenant(ctx context.Context, t Tenant) error {
 		for _, o := range page.Objects {
 			c.report.Objects++
 			if o.Key != tenantKey(t) {
-				c.problem(o.Key, "is no object of ours; a tenant has models and _tenant.json")
+				c.stray(o.Key, "is no object of ours; a tenant has models and _tenant.json")
 			} else if _, _, err := readMutable[tenantBody](ctx, c.r, o.Key); err != nil {
 				if err := c.damage(o.Key, err); err != nil {
 					return err
@@ -121,7 +152,7 @@ func (c *checker) tenant(ctx context.Context, t Tenant) error {
 		for _, p := range page.Prefixes {
 			m, err := ParseModel(segment(p))
 			if err != nil {
-				c.problem(p, "is no folder of a model")
+				c.stray(p, "is no folder of a model")
 				continue
 			}
 			if err := c.model(ctx, series{t, m}); err != nil {
@@ -143,9 +174,10 @@ type found struct {
 	folders map[ID]map[string]blob.Object
 	labels  map[Label]bool
 	intents map[ID]bool
-	others  []location // labels, aliases, operations; siblings of records
+	others  []location // all else but _model.json
 	keys    []string   // of others
 	model   bool
+	unread  int // records that are damaged or missing
 }
 
 func (c *checker) survey(ctx context.Context, s series) (*found, error) {
@@ -159,7 +191,7 @@ func (c *checker) survey(ctx context.Context, s series) (*found, error) {
 		l := s.locate(o.Key)
 		switch l.kind {
 		case kindForeign:
-			c.problem(o.Key, "is no object of ours")
+			c.stray(o.Key, "is no object of ours")
 		case kindModel:
 			f.model = true
 		case kindRecord:
@@ -167,12 +199,12 @@ func (c *checker) survey(ctx context.Context, s series) (*found, error) {
 			f.top = max(f.top, l.number)
 		case kindIntent:
 			f.intents[l.id] = true
+			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
 		case kindFile, kindMetadata:
 			if f.folders[l.id] == nil {
 				f.folders[l.id] = map[string]blob.Object{}
 			}
 			f.folders[l.id][o.Key] = o
-		case kindTrash:
 		case kindLabel:
 			f.labels[Label(l.name)] = true
 			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
@@ -222,7 +254,11 @@ func (c *checker) model(ctx context.Context, s series) error {
 		delete(f.folders, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.folders)) {
-		c.problem(s.folder(id), "belongs to no version and to no upload under way")
+		if f.unread > 0 {
+			c.problem(s.folder(id), "belongs to no version that can be read, and to no upload under way: it may be that of a record which is damaged")
+		} else {
+			c.stray(s.folder(id), "belongs to no version and to no upload under way")
+		}
 	}
 	return nil
 }
@@ -231,11 +267,13 @@ func (c *checker) model(ctx context.Context, s series) error {
 func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool) error {
 	key := f.s.recordKey(n)
 	if !f.records[n] {
+		f.unread++
 		c.problem(key, "is missing: numbers have no gaps")
 		return nil
 	}
 	rec := new(record)
 	if _, err := c.r.read(ctx, key, rec); err != nil {
+		f.unread++
 		return c.damage(key, err)
 	}
 	objects := f.folders[rec.Folder]
@@ -279,7 +317,7 @@ func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata,
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
-		c.problem(key, "lies in the folder of version %d, whose metadata does not name it", rec.Version)
+		c.stray(key, "lies in the folder of version %d, whose metadata does not name it", rec.Version)
 	}
 	return nil
 }
@@ -304,6 +342,10 @@ func (c *checker) other(ctx context.Context, f *found, l location, key string) e
 	case kindOperation:
 		_, err := c.r.read(ctx, key, new(index))
 		return err
+	case kindTrash:
+		return c.passing(ctx, key, new(trash))
+	case kindIntent:
+		return c.passing(ctx, key, new(intent))
 	case kindAlias:
 		a, _, err := readMutable[aliasBody](ctx, c.r, key)
 		if err != nil || a == nil || a.Version == 0 {
@@ -313,6 +355,14 @@ func (c *checker) other(ctx context.Context, f *found, l location, key string) e
 		if err == nil && deleted {
 			c.problem(key, "names version %d, which is deleted", a.Version)
 		}
+		return err
+	}
+	return nil
+}
+
+// passing checks an object that may be gone by now, as its work is done.
+func (c *checker) passing(ctx context.Context, key string, body any) error {
+	if _, err := c.r.read(ctx, key, body); !isNotFound(err) {
 		return err
 	}
 	return nil

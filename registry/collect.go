@@ -56,7 +56,9 @@ type CollectReport struct {
 // Collect makes one pass of garbage collection. Its cost is that of the garbage: it
 // looks at intents and at deleted versions, and never searches for what else might be
 // there (Check does). Any number of passes may run at once. Any error of a listing
-// ends the pass: nothing is deleted on the word of an incomplete answer.
+// ends the pass: nothing is deleted on the word of an incomplete answer. A damaged
+// object keeps back only what hangs on it: the pass goes on with the rest, and is
+// ErrCorrupt at its end, naming all of them.
 func (r *Registry) Collect(ctx context.Context, o CollectOptions) (*CollectReport, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
@@ -86,6 +88,16 @@ type collector struct {
 	o      CollectOptions
 	report *CollectReport
 	now    time.Time // the store's
+	damage []error   // ErrCorrupt, each of another object
+}
+
+// skip takes note of damage, and returns any other error.
+func (c *collector) skip(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		c.damage = append(c.damage, err)
+		return nil
+	}
+	return err
 }
 
 func (c *collector) pass(ctx context.Context) (err error) {
@@ -105,7 +117,7 @@ func (c *collector) pass(ctx context.Context) (err error) {
 			return err
 		}
 		if len(next) == 0 {
-			return c.system(ctx)
+			return errors.Join(c.system(ctx), errors.Join(c.damage...))
 		}
 		tenant = next[0]
 		if err := c.tenant(ctx, tenant); err != nil {
@@ -126,7 +138,7 @@ func (c *collector) tenant(ctx context.Context, t Tenant) error {
 			c.report.Models++
 			c.o.Progress(s.String())
 			for _, sweep := range []func(context.Context, series) error{c.uploads, c.trash, c.operations} {
-				if err := sweep(ctx, s); err != nil {
+				if err := c.skip(sweep(ctx, s)); err != nil {
 					return fmt.Errorf("%s: %w", s, err)
 				}
 			}
@@ -184,11 +196,11 @@ func (c *collector) uploads(ctx context.Context, s series) error {
 		case isNotFound(err): // committed or given up just now
 			return nil
 		case err != nil:
-			return err
+			return c.skip(err)
 		case body.State == intentOpen && c.old(o, c.o.Grace):
-			return c.condemn(ctx, o.Key, body)
+			return c.skip(c.condemn(ctx, o.Key, body))
 		case body.State == intentCondemned && c.old(o, c.o.Confirm):
-			return c.upload(ctx, s, l.id, o, body)
+			return c.skip(c.upload(ctx, s, l.id, o, body))
 		}
 		return nil
 	})
@@ -333,7 +345,7 @@ func (c *collector) operations(ctx context.Context, s series) error {
 
 // system removes what probes and passes that died left behind.
 func (c *collector) system(ctx context.Context) error {
-	for _, prefix := range []string{systemPrefix + "gc/", systemPrefix + "probe/"} {
+	for _, prefix := range []string{gcPrefix, probePrefix} {
 		err := c.r.each(ctx, prefix, func(o blob.Object) error {
 			if !c.old(o, systemLife) {
 				return nil

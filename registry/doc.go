@@ -51,7 +51,7 @@
 //
 //	{"format":1,"key":<its own full key>,"sha256":<of the body's bytes>,"body":{…}}
 //
-// and a reader checks all three. It ignores fields of a body that it does not know and
+// without any space between, and a reader checks all three. It ignores fields of a body that it does not know and
 // refuses a higher format. The fields of each body stand beside their types in
 // metadata.go, alias.go, index.go, publish.go and delete.go. A file above 8 MiB has a
 // chaining value of its SHA-256 for each piece in metadata.json (digest.go), so that a

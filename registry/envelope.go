@@ -14,8 +14,9 @@ import (
 )
 
 // Every JSON object is an envelope: what format it has, where it belongs, and the
-// digest of its body's bytes. A reader checks all three, so that a flipped bit, or an
-// object that lies where it does not belong, is found before it is believed.
+// digest of its body's bytes. A reader checks all three, and that the bytes are in the
+// one form in which an envelope is written, so that any flipped bit, or an object that
+// lies where it does not belong, is found before it is believed.
 type envelope struct {
 	Format int             `json:"format"`
 	Key    string          `json:"key"`
@@ -40,7 +41,18 @@ func seal(key string, body any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", key, err)
 	}
-	return json.Marshal(envelope{Format: formatVersion, Key: key, SHA256: hexSHA256(raw), Body: raw})
+	return enclose(formatVersion, key, raw)
+}
+
+// enclose writes an envelope, the same bytes for the same content.
+func enclose(format int, key string, body []byte) ([]byte, error) {
+	name, err := json.Marshal(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", key, err)
+	}
+	b := make([]byte, 0, len(body)+len(name)+128)
+	b = fmt.Appendf(b, `{"format":%d,"key":%s,"sha256":"%s","body":`, format, name, hexSHA256(body))
+	return append(append(b, body...), '}'), nil
 }
 
 // unseal checks the bytes found under key and decodes their body into dst. Unknown
@@ -64,6 +76,9 @@ func unseal(key string, data []byte, dst any) error {
 		return corrupt(key, "says that it belongs elsewhere")
 	case e.SHA256 != hexSHA256(e.Body):
 		return corrupt(key, "its body does not have the digest that it names")
+	}
+	if written, err := enclose(e.Format, key, e.Body); err != nil || !bytes.Equal(data, written) {
+		return corrupt(key, "its envelope is not as one of ours is written")
 	}
 	if err := json.Unmarshal(e.Body, dst); err != nil {
 		return corrupt(key, "its body does not have the shape of its kind")

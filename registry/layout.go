@@ -16,6 +16,8 @@ const (
 	formatKey    = "_system/format.json"
 	rootTokenKey = "_system/root_token.json"
 	systemPrefix = "_system/"
+	gcPrefix     = systemPrefix + "gc/"
+	probePrefix  = systemPrefix + "probe/"
 	suffix       = ".json"
 )
 
@@ -32,7 +34,7 @@ func (s series) modelKey() string { return s.prefix() + "_model.json" }
 
 func tenantPrefix(t Tenant) string { return string(t) + "/" }
 func tenantKey(t Tenant) string    { return tenantPrefix(t) + "_tenant.json" }
-func gcKey(id string) string       { return systemPrefix + "gc/" + id + suffix }
+func gcKey(id string) string       { return gcPrefix + id + suffix }
 
 func (s series) folder(id ID) string                 { return s.prefix() + string(id) + "/" }
 func (s series) metadataKey(id ID) string            { return s.folder(id) + metadataName }

@@ -13,6 +13,7 @@ import (
 type Problem struct {
 	Key     string `json:"key"`
 	Problem string `json:"problem"`
+	Advice  string `json:"advice"` // what can be done
 }
 
 // VerifyReport says what reading every byte of a version found.
@@ -57,7 +58,7 @@ func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
 	}
 	err = r.each(ctx, s.folder(v.ID), func(o blob.Object) error {
 		if !expected[o.Key] {
-			report.Problems = append(report.Problems, Problem{o.Key, "lies in the version's folder, and its metadata does not name it"})
+			report.Problems = append(report.Problems, Problem{o.Key, "lies in the version's folder, and its metadata does not name it", strayAdvice})
 		}
 		return nil
 	})
@@ -84,7 +85,7 @@ func (p *VerifyReport) damage(key string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrCorrupt), errors.Is(err, blob.ErrNotFound):
-		p.Problems = append(p.Problems, Problem{key, err.Error()})
+		p.Problems = append(p.Problems, Problem{key, err.Error(), advise(key)})
 		return nil
 	}
 	return fmt.Errorf("verify %s: %w", p.Ref, err)

@@ -88,10 +88,10 @@ func (c verifyCommand) versions(ctx context.Context, p *program, api *client.Cli
 	return refs, nil
 }
 
-// tell names problems on stderr, one a line.
+// tell names problems on stderr, and below each what can be done.
 func (p *program) tell(problems []registry.Problem) {
 	for _, problem := range problems {
-		fmt.Fprintf(p.stderr, "%s: %s\n", plain(problem.Key), plain(problem.Problem))
+		fmt.Fprintf(p.stderr, "%s: %s\n  %s\n", plain(problem.Key), plain(problem.Problem), plain(problem.Advice))
 	}
 }
 
