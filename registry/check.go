@@ -290,26 +290,28 @@ func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool)
 	}
 	if deleted {
 		c.report.Deleted++
-		return nil // its files go, or are gone
+	} else {
+		c.report.Versions++
 	}
-	c.report.Versions++
-	return c.files(ctx, f.s, rec, m, objects)
+	return c.files(ctx, f.s, rec, m, objects, deleted)
 }
 
-// files holds what lies in a version's folder against its metadata.
-func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata, objects map[string]blob.Object) error {
+// files holds what lies in a version's folder against its metadata. Files of a deleted
+// version go, or are gone; those that are left can be restored, so they must be right.
+func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata, objects map[string]blob.Object, deleted bool) error {
 	delete(objects, s.metadataKey(m.ID))
 	for _, file := range m.Files {
 		key := s.fileKey(m.ID, file.Name)
 		o, ok := objects[key]
 		delete(objects, key)
 		switch {
+		case !ok && deleted:
 		case !ok:
 			c.problem(key, "is missing, and the metadata of version %d names it", rec.Version)
 		case o.Size != file.Size:
 			c.problem(key, "has %d bytes, the metadata of version %d names %d", o.Size, rec.Version, file.Size)
 		case c.o.Digests:
-			if _, err := c.r.readThrough(ctx, versionOf(rec, m), file.Name); err != nil {
+			if _, err := c.r.readThrough(ctx, versionOf(rec, m), file.Name); err != nil && !errors.Is(err, ErrVersionDeleted) {
 				if err := c.damage(key, err); err != nil {
 					return err
 				}

@@ -433,3 +433,27 @@ func TestClocksThatDiffer(t *testing.T) {
 		})
 	}
 }
+
+// A damaged object holds up only what hangs on it: the collector does the rest of its
+// work, and ends with the name of what is damaged.
+func TestCollectPastDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := blob.NewMemory()
+		r := open(t, bucket)
+		begin(t, r)
+		damaged := keys(t, bucket, "acme/fraud/_uploads/")[0]
+		begin(t, r)
+		other := mustPublish(t, r, registry.Publication{Tenant: acme, Model: "other"}, "x")
+		if _, err := r.DeleteVersion(t.Context(), other.Ref(), registry.Deletion{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Hour)
+		put(t, bucket, damaged, []byte("{}"))
+		time.Sleep(8 * 24 * time.Hour)
+		report, err := r.Collect(t.Context(), registry.CollectOptions{})
+		wantErr(t, "a pass over a damaged intent", err, registry.ErrCorrupt)
+		if !strings.Contains(err.Error(), damaged) || report.Condemned != 1 || report.Versions != 1 {
+			t.Errorf("%v; %+v", err, report)
+		}
+	})
+}

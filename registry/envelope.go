@@ -41,49 +41,64 @@ func seal(key string, body any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", key, err)
 	}
-	return enclose(formatVersion, key, raw)
-}
-
-// enclose writes an envelope, the same bytes for the same content.
-func enclose(format int, key string, body []byte) ([]byte, error) {
-	name, err := json.Marshal(key)
+	head, err := head(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", key, err)
 	}
-	b := make([]byte, 0, len(body)+len(name)+128)
-	b = fmt.Appendf(b, `{"format":%d,"key":%s,"sha256":"%s","body":`, format, name, hexSHA256(body))
-	return append(append(b, body...), '}'), nil
+	data := append(make([]byte, 0, len(head)+len(raw)+128), head...)
+	data = append(append(append(data, hexSHA256(raw)...), middle...), raw...)
+	return append(data, '}'), nil
 }
+
+// An envelope is head, digest, middle, body and "}", without a space.
+func head(key string) ([]byte, error) {
+	name, err := json.Marshal(key)
+	return fmt.Appendf(nil, `{"format":%d,"key":%s,"sha256":"`, formatVersion, name), err
+}
+
+const middle = `","body":`
 
 // unseal checks the bytes found under key and decodes their body into dst. Unknown
 // fields of the body are ignored: a newer node may have written it.
 func unseal(key string, data []byte, dst any) error {
+	head, err := head(key)
+	if err != nil {
+		return corrupt(key, "no object of ours can have this key")
+	}
+	rest, ours := bytes.CutPrefix(data, head)
+	sum, rest, found := bytes.Cut(rest, []byte(middle))
+	body, closed := bytes.CutSuffix(rest, []byte("}"))
+	if !ours || !found || !closed || string(sum) != hexSHA256(body) {
+		return corrupt(key, "%s", fault(key, data))
+	}
+	if err := json.Unmarshal(body, dst); err != nil {
+		return corrupt(key, "its body does not have the shape of its kind")
+	}
+	return nil
+}
+
+// fault says what is wrong with bytes that are no envelope of key.
+func fault(key string, data []byte) string {
 	var e envelope
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&e); err != nil {
-		return corrupt(key, "not one of our JSON envelopes")
+		return "not one of our JSON envelopes"
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return corrupt(key, "bytes after the JSON envelope")
+		return "bytes after the JSON envelope"
 	}
 	switch {
 	case e.Format > formatVersion:
-		return corrupt(key, "has format %d, this program reads up to %d: run a newer one", e.Format, formatVersion)
+		return fmt.Sprintf("has format %d, this program reads up to %d: run a newer one", e.Format, formatVersion)
 	case e.Format < 1:
-		return corrupt(key, "has no format")
+		return "has no format"
 	case e.Key != key:
-		return corrupt(key, "says that it belongs elsewhere")
+		return "says that it belongs elsewhere"
 	case e.SHA256 != hexSHA256(e.Body):
-		return corrupt(key, "its body does not have the digest that it names")
+		return "its body does not have the digest that it names"
 	}
-	if written, err := enclose(e.Format, key, e.Body); err != nil || !bytes.Equal(data, written) {
-		return corrupt(key, "its envelope is not as one of ours is written")
-	}
-	if err := json.Unmarshal(e.Body, dst); err != nil {
-		return corrupt(key, "its body does not have the shape of its kind")
-	}
-	return nil
+	return "its envelope is not as one of ours is written"
 }
 
 // readAll reads one small object whole.
