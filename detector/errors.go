@@ -15,6 +15,10 @@ var (
 	ErrDisagrees = errors.New("detector disagrees with its own record")
 	// ErrNoRoom: the detectors in use fill the pool.
 	ErrNoRoom = errors.New("no room for the detector")
+	// ErrBusy: a node has all the work of a kind that it can take.
+	ErrBusy = errors.New("busy")
+	// ErrTooMany: one tenant has all the work of a kind that one may have under way.
+	ErrTooMany = errors.New("too many at once")
 	// ErrClosed: the pool or resolver was closed.
 	ErrClosed = errors.New("closed")
 	// ErrTooLarge: an event, or all of them together, beyond a limit.

@@ -27,6 +27,8 @@ const (
 	loadTimeout      = 30 * time.Second
 	// failureAge is how long a failed load stands for the next ones.
 	failureAge = time.Second
+	// maxLoads bounds the loads of one tenant that wait for their turn.
+	maxLoads = 256
 )
 
 // Pool keeps detectors in memory: those in use, and of the others those used last.
@@ -39,7 +41,7 @@ const (
 type Pool struct {
 	registry *registry.Registry
 	options  PoolOptions
-	slots    chan struct{} // bounds the loads under way
+	slots    *Gate // bounds the loads under way
 	ctx      context.Context
 	cancel   context.CancelFunc
 	loads    sync.WaitGroup
@@ -95,7 +97,7 @@ func NewPool(r *registry.Registry, o PoolOptions) *Pool {
 		o.LoadTimeout = loadTimeout
 	}
 	p := &Pool{
-		registry: r, options: o, slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		registry: r, options: o, slots: NewGate(GateOptions{Work: "loads of detectors", Capacity: int64(2 * runtime.GOMAXPROCS(0)), Queue: maxLoads, Wait: o.LoadTimeout}),
 		entries: map[poolKey]*entry{}, failures: map[poolKey]failure{}, freed: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -113,7 +115,8 @@ func (p *Pool) Close() {
 
 // Get returns the version's detector, loaded if need be. The caller calls release when
 // it no longer uses it. Beside Load's errors there are ErrNoRoom, ErrTooLarge (more
-// than the whole budget), blob.ErrUnavailable (not loaded in time) and ctx's.
+// than the whole budget), ErrTooMany and ErrBusy (as many loads wait as may),
+// blob.ErrUnavailable (not loaded in time) and ctx's.
 func (p *Pool) Get(ctx context.Context, v *registry.Version) (d *Detector, release func(), err error) {
 	e, err := p.join(v)
 	if err != nil {
@@ -202,12 +205,10 @@ func (p *Pool) load(e *entry, v *registry.Version) {
 
 // fetch loads the entry's detector and finds room for it.
 func (p *Pool) fetch(ctx context.Context, e *entry, v *registry.Version) (*Detector, error) {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := p.slots.Enter(ctx, v.Tenant, 1); err != nil {
+		return nil, fmt.Errorf("load %s: %w", v.Ref(), err)
 	}
+	defer p.slots.Leave(v.Tenant, 1)
 	d, err := Load(ctx, p.registry, v)
 	if err != nil {
 		return nil, err
@@ -224,7 +225,7 @@ func (p *Pool) failed(v *registry.Version, err error) error {
 	switch {
 	case p.closed:
 		return fmt.Errorf("load %s: %w", v.Ref(), ErrClosed)
-	case errors.Is(err, ErrNoRoom):
+	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrTooMany), errors.Is(err, ErrBusy):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("load %s: %w: it took longer than %s", v.Ref(), blob.ErrUnavailable, p.options.LoadTimeout)

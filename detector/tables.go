@@ -45,12 +45,10 @@ func (p *Pool) wantTables(e *entry) {
 // makeTables gives an entry tables if that can be done at once; it tells whether it is
 // over and done with.
 func (p *Pool) makeTables(e *entry) bool {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
+	if !p.slots.TryEnter(e.key.tenant, 1) {
 		return false // a load comes first
 	}
+	defer p.slots.Leave(e.key.tenant, 1)
 	plan, ok := e.detector.compiled.PlanTables()
 	if !ok {
 		return true
