@@ -23,25 +23,28 @@ type circuit struct {
 const (
 	circuitFailures = 20
 	circuitPause    = time.Second
+	answerTime      = 15 * time.Second
+	probeTime       = 4 * time.Second // for a call that finds out whether the store is back
 	budgetShare     = 0.1 // of the calls that succeed may be retries
 	budgetMost      = 100 // saved up in good times
 )
 
-// enter lets a call pass, or fails it at once. While the circuit is open one call a
+// enter lets a call pass, or fails it at once; limit is how long it may take to answer.
+// While the circuit is open one call a
 // second passes, whatever became of the one before: that one may hang for long in a
 // connection that is dead, when the store is back on new ones.
-func (c *circuit) enter() error {
+func (c *circuit) enter() (limit time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	switch {
 	case c.until.IsZero():
-		return nil
+		return answerTime, nil
 	case now.Before(c.until):
-		return fmt.Errorf("%w: %w: %d calls in a row have failed, and the next try is due within %v", ErrUnavailable, ErrNotSent, c.failures, circuitPause)
+		return 0, fmt.Errorf("%w: %w: %d calls in a row have failed, and the next try is due within %v", ErrUnavailable, ErrNotSent, c.failures, circuitPause)
 	}
 	c.until = now.Add(circuitPause)
-	return nil
+	return probeTime, nil
 }
 
 // leave learns from the result of a call that enter let pass.

@@ -15,9 +15,9 @@ import (
 // a budget allow; retries are at most a tenth of the calls that succeed. After 20 failures
 // in a row calls fail at once (ErrNotSent), but for one each second. log hears of that.
 //
-// A call whose answer does not begin within 15 s, or in that time is not whole where it
-// is small, is ErrUnavailable and not repeated: whoever waits has waited enough. Bodies
-// that stream have no limit here.
+// A call whose answer does not begin within 15 s (4 s while the store is away), or in
+// that time is not whole where it is small, is ErrUnavailable and not repeated: whoever
+// waits has waited enough. Bodies that stream have no limit here.
 //
 // Get, Stat, List, Delete and AbortUploads are repeated; a body that breaks off goes on
 // where it was, if the object is still the same. A Put is repeated if it has no
@@ -38,16 +38,13 @@ type retrying struct {
 
 const maxTries = 5
 
-// answerTime is how long one try may take.
-const answerTime = 15 * time.Second
+var errNoAnswer = fmt.Errorf("%w: no answer in time", ErrUnavailable)
 
-var errNoAnswer = fmt.Errorf("%w: no answer within %v", ErrUnavailable, answerTime)
-
-// timed gives f a context that is over after answerTime, unless f has returned by then;
+// timed gives f a context that is over after limit, unless f has returned by then;
 // end is to be called when the context is not needed any more.
-func timed(ctx context.Context, f func(context.Context) error) (end func(), err error) {
+func timed(ctx context.Context, limit time.Duration, f func(context.Context) error) (end func(), err error) {
 	limited, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(answerTime, func() { cancel(errNoAnswer) })
+	timer := time.AfterFunc(limit, func() { cancel(errNoAnswer) })
 	err = f(limited)
 	if !timer.Stop() && ctx.Err() == nil {
 		err = errNoAnswer
@@ -56,16 +53,16 @@ func timed(ctx context.Context, f func(context.Context) error) (end func(), err 
 }
 
 // do calls f until it gives an answer. again tells whether a failure may be repeated.
-func (b *retrying) do(ctx context.Context, f func() error, again func(error) bool) error {
+func (b *retrying) do(ctx context.Context, f func(limit time.Duration) error, again func(error) bool) error {
 	var unclear error // of an earlier try, which may have reached the store
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := b.circuit.enter()
+		limit, err := b.circuit.enter()
 		refused := err != nil
 		if !refused {
-			err = f()
+			err = f(limit)
 			b.circuit.leave(err)
 		}
 		switch {
@@ -85,8 +82,8 @@ func (b *retrying) do(ctx context.Context, f func() error, again func(error) boo
 
 // ask makes a call whose answer is small.
 func (b *retrying) ask(ctx context.Context, f func(context.Context) error) error {
-	return b.do(ctx, func() error {
-		end, err := timed(ctx, f)
+	return b.do(ctx, func(limit time.Duration) error {
+		end, err := timed(ctx, limit, f)
 		end()
 		return err
 	}, always)
@@ -117,7 +114,7 @@ func (b *retrying) AbortUploads(ctx context.Context, key string) error {
 func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options PutOptions) (o Object, err error) {
 	seeker, start := rewindable(body, options)
 	first := true
-	err = b.do(ctx, func() (err error) {
+	err = b.do(ctx, func(limit time.Duration) (err error) {
 		if !first {
 			if _, err := seeker.Seek(start, io.SeekStart); err != nil {
 				return err
@@ -128,7 +125,7 @@ func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options 
 		if seeker == nil || options.Size > smallPart { // it takes as long as its body does
 			return put(ctx)
 		}
-		end, err := timed(ctx, put)
+		end, err := timed(ctx, limit, put)
 		end()
 		return err
 	}, func(err error) bool {
@@ -156,9 +153,9 @@ func rewindable(body io.Reader, o PutOptions) (io.Seeker, int64) {
 func (b *retrying) Get(ctx context.Context, key string, r Range) (body io.ReadCloser, o Object, err error) {
 	var from, to int64
 	var end func()
-	err = b.do(ctx, func() (err error) {
+	err = b.do(ctx, func(limit time.Duration) (err error) {
 		body = nil
-		end, err = timed(ctx, func(ctx context.Context) error {
+		end, err = timed(ctx, limit, func(ctx context.Context) error {
 			if body, o, err = b.bucket.Get(ctx, key, r); err != nil {
 				return err
 			}
@@ -244,12 +241,13 @@ func (b *resumingBody) resume(err error) error {
 	if wait(b.ctx, b.try) != nil {
 		return b.ctx.Err()
 	}
-	if b.bucket.circuit.enter() != nil {
+	limit, refused := b.bucket.circuit.enter()
+	if refused != nil {
 		return err
 	}
 	var body io.ReadCloser
 	var o Object
-	end, openErr := timed(b.ctx, func(ctx context.Context) (err error) {
+	end, openErr := timed(b.ctx, limit, func(ctx context.Context) (err error) {
 		body, o, err = b.bucket.bucket.Get(ctx, b.object.Key, Range{b.at, b.to - b.at})
 		return err
 	})

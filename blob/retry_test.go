@@ -136,7 +136,7 @@ func TestRetryCircuit(t *testing.T) {
 		if err := stat(); err == nil || f.Calls() != 21 {
 			t.Fatalf("a second later: %v, %d calls", err, f.Calls())
 		}
-		f.SetRules(blobtest.Rule{Fault: blobtest.Slow, Delay: 10 * time.Second, Nth: 1})
+		f.SetRules(blobtest.Rule{Fault: blobtest.Slow, Delay: 3 * time.Second, Nth: 1})
 		time.Sleep(time.Second)
 		probe := make(chan error)
 		go func() { probe <- stat() }()

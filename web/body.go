@@ -22,9 +22,11 @@ const (
 type requestBody struct {
 	body    io.ReadCloser
 	control *http.ResponseController
-	limit   int64 // in bytes; negative: none
-	patient bool  // it may pause for as long as it likes: events as they happen
-	n       int64 // read so far
+	limit   int64    // in bytes; negative: none
+	patient bool     // it may pause for as long as it likes: events as they happen
+	held    *holding // nil: nothing of it stays in memory
+	factor  int64    // bytes of memory for each of the body
+	n       int64    // read so far
 	left    time.Duration
 	err     error
 }
@@ -38,6 +40,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.wait(p)
 	b.n += int64(n)
+	if b.held != nil {
+		if b.err = b.held.reach(b.factor * b.n); b.err != nil {
+			return 0, b.err
+		}
+	}
 	switch {
 	case b.limit >= 0 && b.n > b.limit:
 		b.err = tooLarge(b.limit)

@@ -62,29 +62,43 @@ func (s *Server) detect(c *call) error {
 	if err != nil {
 		return err
 	}
+	lines := c.wantsLines(format)
+	held, err := (*holding)(nil), error(nil)
+	if lines {
+		held, err = c.enter(s.works.events, streamWeight)
+	} else if c.r.ContentLength > maxEventBody {
+		err = tooManyEvents(tooLarge(maxEventBody))
+	} else {
+		held, err = c.enterBody(s.works.events, answerFactor)
+	}
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	m, release, err := s.ready(c)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if c.wantsLines(format) {
+	if lines {
 		return s.detectStream(c, m, format, o)
 	}
-	return s.detectWhole(c, m, format, o)
+	return s.detectWhole(c, held, m, format, o)
 }
 
 // detectWhole answers once all events were read. Only then it is known that the body is
 // in order, and so the answer may begin.
-func (s *Server) detectWhole(c *call, m *scored, f detector.Format, o detector.ScoreOptions) error {
-	if c.r.ContentLength > maxEventBody {
-		return tooManyEvents(tooLarge(maxEventBody))
-	}
+func (s *Server) detectWhole(c *call, held *holding, m *scored, f detector.Format, o detector.ScoreOptions) error {
 	answer := s.answers.Get().(*[]byte)
 	defer s.answers.Put(answer)
 	out := append((*answer)[:0], `{`...)
 	out = appendIdentity(out, m.version)
-	events := detector.NewReader(c.body(maxEventBody), f)
-	out, err := appendResults(c.r.Context(), out, m.detector, events, o)
+	body := c.body(maxEventBody)
+	body.held, body.factor = held, answerFactor
+	turn := s.turn(c, true)
+	defer turn.give()
+	events := detector.NewReader(turn.body(body), f)
+	out, err := appendResults(c.r.Context(), held, out, m.detector, events, o)
 	if err == nil {
 		err = nothingBeside(events)
 	}
@@ -92,6 +106,7 @@ func (s *Server) detectWhole(c *call, m *scored, f detector.Format, o detector.S
 		return err
 	}
 	out = append(out, "}\n"...)
+	turn.give()
 	writeBody(c.w, c.r, http.StatusOK, "application/json", out)
 	if cap(out) <= keptAnswer {
 		*answer = out
@@ -115,8 +130,9 @@ func appendIdentity(dst []byte, v *registry.Version) []byte {
 	return fmt.Appendf(dst, `"tenant":"%s","model":"%s","version":%d,"id":"%s",`, v.Tenant, v.Model, v.Version, v.ID)
 }
 
-// appendResults appends `"results":[…]` and what was counted.
-func appendResults(ctx context.Context, dst []byte, d *detector.Detector, events *detector.Reader, o detector.ScoreOptions) ([]byte, error) {
+// appendResults appends `"results":[…]` and what was counted. The answer's memory is
+// part of what is held.
+func appendResults(ctx context.Context, held *holding, dst []byte, d *detector.Detector, events *detector.Reader, o detector.ScoreOptions) ([]byte, error) {
 	dst = append(dst, `"results":[`...)
 	summary, err := d.ScoreEvents(ctx, events, o, func(results []detector.Result) error {
 		for i := range results {
@@ -128,7 +144,7 @@ func appendResults(ctx context.Context, dst []byte, d *detector.Detector, events
 			}
 			dst = results[i].AppendJSON(dst)
 		}
-		return nil
+		return held.reach(int64(cap(dst)))
 	})
 	if err != nil {
 		return nil, err
@@ -157,14 +173,20 @@ func (s *Server) detectStream(c *call, m *scored, f detector.Format, o detector.
 	body := c.body(-1)
 	body.patient = true
 	c.w.Header().Set("Content-Type", ndjson)
+	turn := s.turn(c, false)
+	defer turn.give()
 	var lines []byte
 	send := func() error {
+		turn.give() // who is slow to take his answers holds nobody up
 		if _, err := c.w.Write(lines); err != nil {
 			return err
 		}
-		return c.w.control.Flush()
+		if err := c.w.control.Flush(); err != nil {
+			return err
+		}
+		return turn.take()
 	}
-	events := detector.NewReader(body, f)
+	events := detector.NewReader(turn.body(body), f)
 	summary, err := m.detector.ScoreEvents(c.r.Context(), events, o, func(results []detector.Result) error {
 		lines = lines[:0]
 		for i := range results {
@@ -195,12 +217,14 @@ func (s *Server) detectStream(c *call, m *scored, f detector.Format, o detector.
 }
 
 // readEvents reads a whole body of events into memory, for who has to read it twice.
-func (c *call) readEvents() ([]byte, error) {
+func (c *call) readEvents(held *holding) ([]byte, error) {
 	if c.r.ContentLength > maxEventBody {
 		return nil, tooManyEvents(tooLarge(maxEventBody))
 	}
 	var data bytes.Buffer
-	if _, err := io.Copy(&data, c.body(maxEventBody)); err != nil {
+	body := c.body(maxEventBody)
+	body.held, body.factor = held, answerFactor
+	if _, err := io.Copy(&data, body); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	return data.Bytes(), nil

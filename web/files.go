@@ -43,6 +43,11 @@ func (s *Server) getFile(c *call) error {
 	if c.r.Method == http.MethodHead || f.Size == 0 {
 		return c.send(status, head, nil)
 	}
+	held, err := c.enter(s.works.downloads, min(f.Size, pieceWeight))
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	body, err := s.registry.OpenFile(c.r.Context(), v, f.Name, part)
 	if err != nil {
 		return err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"modelbucket/blob"
@@ -115,7 +117,7 @@ var kinds = []kind{
 	{codeUnsupportedMedia, 415, "Unsupported media type", "", 2},
 	{codeIdempotencyMismatch, 422, "Idempotency key used before", "use a new key for other content", 1},
 	{codeNotADetector, 422, "Not a detector", "a detector is an isolation forest of scikit-learn, saved with joblib, with its scaler if it has one", 1},
-	{codeTooManyRequests, 429, "Too many requests", "", 1},
+	{codeTooManyRequests, 429, "Too many requests", "send fewer at once, and this one again after the seconds that Retry-After names", 1},
 	{codeCorrupt, 500, "Corrupt", "the stored object is not what was stored: restore it from a backup of the bucket", 5},
 	{codeInternal, 500, "Internal error", "the server's log has the reason under the request id that instance names", 1},
 	{codeUnavailable, 503, "Store unavailable", "nothing was saved: try again in a moment", 1},
@@ -195,6 +197,8 @@ var sentinels = []struct {
 	{detector.ErrInvalid, codeBadRequest, around, ""},
 	{forest.ErrParams, codeBadRequest, around, ""},
 	{forest.ErrData, codeBadRequest, around, ""},
+	{detector.ErrTooMany, codeTooManyRequests, behind, ""},
+	{detector.ErrBusy, codeUnavailable, behind, ""},
 	{detector.ErrNoRoom, codeUnavailable, withheld, "the detectors in use fill this node's memory"},
 	{detector.ErrClosed, codeUnavailable, withheld, "this node is stopping"},
 	{blob.ErrStoreURL, codeBadRequest, behind, ""},
@@ -271,7 +275,7 @@ func (p *Problem) write(x *exchange, r *http.Request) {
 		h[name] = values
 	}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(1+rand.IntN(3))) // not all at the same moment
 	}
 	if p.Code == codeUnauthenticated {
 		h.Set("WWW-Authenticate", `Bearer realm="modelbucket"`)

@@ -57,6 +57,8 @@ var meanings = map[string]struct {
 	"detector.ErrNoRoom":              {detector.ErrNoRoom, "unavailable", 503, 1},
 	"detector.ErrClosed":              {detector.ErrClosed, "unavailable", 503, 1},
 	"blob.ErrStoreURL":                {blob.ErrStoreURL, "bad_request", 400, 2},
+	"detector.ErrBusy":                {detector.ErrBusy, "unavailable", 503, 1},
+	"detector.ErrTooMany":             {detector.ErrTooMany, "too_many_requests", 429, 1},
 	"blob.ErrBroken":                  {blob.ErrBroken, "unavailable", 503, 1},
 	// These never leave the registry but by a mistake of ours, or beside another.
 	"blob.ErrNotFound":     {blob.ErrNotFound, "internal", 500, 1},

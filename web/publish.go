@@ -34,6 +34,15 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
+	weight := int64(uploadWeight)
+	if length := c.r.ContentLength; length >= 0 && length < weight {
+		weight = max(length, streamWeight)
+	}
+	held, err := c.enter(s.works.uploads, weight)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	switch kind {
 	case "multipart/form-data":
 		return s.publishForm(c, params["boundary"])

@@ -162,6 +162,13 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 			return problemf(codeUnsupportedMedia, "the body has the Content-Encoding %s", shown(encoding)).hint("send it as it is")
 		}
+		if route.counted() {
+			held, err := c.enter(s.works.calls, 1)
+			if err != nil {
+				return err
+			}
+			defer held.leave()
+		}
 		limit := s.bodyLimit(route.body)
 		if limit >= 0 && c.r.ContentLength > limit {
 			return tooLarge(limit)
@@ -173,6 +180,12 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		}
 		return route.handle(s, c)
 	}
+}
+
+// counted tells whether a request is let in by its count; the others' handlers know what
+// they weigh.
+func (r Route) counted() bool {
+	return r.Permission != Public && (r.body == noBody || r.body == jsonBody) && r.Permission != FileRead && r.Permission != FileVerify
 }
 
 func noSuchPath(r *http.Request) error {

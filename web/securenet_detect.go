@@ -30,8 +30,15 @@ func (s *Server) secureTrain(c *call) error {
 	if err != nil {
 		return err
 	}
+	held, err := c.enterBody(s.works.training, 1)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
+	events := c.body(s.options.MaxUpload)
+	events.held, events.factor = held, 1
 	var label registry.Label
-	trained, err := s.fit(c.r.Context(), detector.NewReader(c.body(s.options.MaxUpload), detector.JSON), &trainBody{}, func(members []byte) error {
+	trained, err := s.fit(c, detector.NewReader(events, detector.JSON), &trainBody{}, func(members []byte) error {
 		return DecodeJSON(members, &t)
 	})
 	if err != nil {
@@ -122,7 +129,12 @@ func (s *Server) secureDetect(c *call) error {
 	if err != nil {
 		return err
 	}
-	body, err := c.readEvents()
+	held, err := c.enterBody(s.works.events, answerFactor)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
+	body, err := c.readEvents(held)
 	if err != nil {
 		return err
 	}
@@ -143,6 +155,11 @@ func (s *Server) secureDetect(c *call) error {
 		return err
 	}
 	defer release()
+	turn := s.turn(c, true)
+	if err := turn.take(); err != nil {
+		return err
+	}
+	defer turn.give()
 	v := m.version
 	out, err := json.Marshal(struct {
 		ModelName registry.Model  `json:"model_name"`
@@ -153,10 +170,11 @@ func (s *Server) secureDetect(c *call) error {
 		return err
 	}
 	out[len(out)-1] = ','
-	out, err = appendResults(c.r.Context(), out, m.detector, detector.NewReader(bytes.NewReader(body), detector.JSON), detector.ScoreOptions{Original: true})
+	out, err = appendResults(c.r.Context(), held, out, m.detector, detector.NewReader(bytes.NewReader(body), detector.JSON), detector.ScoreOptions{Original: true})
 	if err != nil {
 		return err
 	}
+	turn.give()
 	writeBody(c.w, c.r, http.StatusOK, "application/json", append(out, "}\n"...))
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -43,6 +42,9 @@ type Options struct {
 	Resolver *detector.Resolver
 	// MaxUpload bounds one upload, in bytes (0: registry.DefaultMaxUpload).
 	MaxUpload int64
+	// WorkBytes is the memory for requests under way, in bytes (0: 1 GiB): a quarter each
+	// for uploads, trainings, events that are judged, and files that are read.
+	WorkBytes int64
 	// Metrics counts (nil: a new one).
 	Metrics *Metrics
 	// Python is served at /modelbucket.py, where it is set.
@@ -68,11 +70,11 @@ type Server struct {
 	hosts    []string // in lower case
 	health   health
 
-	pool      *detector.Pool
-	resolver  *detector.Resolver
-	own       []func()      // close what was not given
-	trainings chan struct{} // bounds the trainings under way
-	answers   sync.Pool     // of *[]byte: buffers of answers to detect
+	pool     *detector.Pool
+	resolver *detector.Resolver
+	own      []func() // close what was not given
+	works    *works
+	answers  sync.Pool // of *[]byte: buffers of answers to detect
 
 	stopping atomic.Bool        // readyz says no
 	end      context.Context    // over when requests under way have to end
@@ -86,6 +88,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.MaxUpload <= 0 {
 		o.MaxUpload = registry.DefaultMaxUpload
+	}
+	if o.WorkBytes <= 0 {
+		o.WorkBytes = workBytes
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
@@ -106,7 +111,7 @@ func New(o Options) (*Server, error) {
 	for _, host := range o.Hosts {
 		s.hosts = append(s.hosts, strings.ToLower(host))
 	}
-	s.trainings = make(chan struct{}, runtime.GOMAXPROCS(0))
+	s.works = newWorks(o.WorkBytes)
 	s.answers.New = func() any { return new([]byte) }
 	if s.pool = o.Pool; s.pool == nil {
 		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{})
@@ -117,6 +122,7 @@ func New(o Options) (*Server, error) {
 		s.own = append(s.own, s.resolver.Close)
 	}
 	o.Metrics.observe(s.pool)
+	o.Metrics.observeWorks(s.works)
 	s.end, s.endAll = context.WithCancel(context.Background())
 	s.health.ping = s.pingBucket
 	s.mount(s.router)

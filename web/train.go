@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -44,8 +43,14 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
+	held, err := c.enterBody(s.works.training, 1)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	body := c.body(s.options.MaxUpload)
-	t, err := s.fit(c.r.Context(), detector.NewReader(body, format), &said, func(members []byte) error {
+	body.held, body.factor = held, 1
+	t, err := s.fit(c, detector.NewReader(body, format), &said, func(members []byte) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
 		}
@@ -69,7 +74,8 @@ func (s *Server) train(c *call) error {
 
 // fit reads events to their end and trains on them. What stands beside them in a JSON
 // body goes to decode, which fills said.
-func (s *Server) fit(ctx context.Context, events *detector.Reader, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
+func (s *Server) fit(c *call, events *detector.Reader, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
+	ctx := c.r.Context()
 	if err := events.Start(); err != nil {
 		return nil, err
 	}
@@ -97,12 +103,11 @@ func (s *Server) fit(ctx context.Context, events *detector.Reader, said *trainBo
 		}
 		said.parameters = &p
 	}
-	select { // few at once: each may keep all the processors busy
-	case s.trainings <- struct{}{}:
-		defer func() { <-s.trainings }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a turn to train: %w", ctx.Err())
+	held, err := c.enter(s.works.fits, 1) // few at once: each may keep many processors busy
+	if err != nil {
+		return nil, err
 	}
+	defer held.leave()
 	return detector.Train(ctx, set, detector.TrainOptions{
 		Features: said.Features, Parameters: said.parameters, Levels: said.ThreatLevels, SklearnVersion: said.SklearnVersion,
 	})

@@ -104,6 +104,11 @@ func (s *Server) verify(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
+	held, err := c.enter(s.works.downloads, pieceWeight)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	report, err := s.registry.Verify(c.r.Context(), c.ref())
 	if err != nil {
 		return err
@@ -159,6 +164,11 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
+	held, err := c.enter(s.works.downloads, pieceWeight)
+	if err != nil {
+		return err
+	}
+	defer held.leave()
 	if err := c.mayAlias(to.Tenant, body.Aliases); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type serveCommand struct {
 	ReadOnly     bool           `help:"Change nothing in the store, not even to probe it."`
 	LatestMaxAge time.Duration  `default:"1s" help:"How old an answer to latest or an alias may be when events are scored."`
 	CacheBytes   byteSize       `default:"256MiB" help:"Memory for loaded detectors."`
+	WorkBytes    byteSize       `default:"1GiB" help:"Memory for requests under way: a quarter each for uploads, trainings, events that are judged, and files that are read. What does not fit waits for a moment, and is refused then."`
 	MaxUpload    byteSize       `default:"10GiB" help:"Largest file that may be saved."`
 	GCInterval   time.Duration  `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
 	Drain        *time.Duration `placeholder:"TIME" help:"How long to go on answering, while /readyz says no, once told to stop (default: 5s; on the loopback address 0s, for no balancer is looking)."`
@@ -87,7 +88,7 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 		about.RootToken = token.Made
 	}
 	server, err := node.server(web.Options{
-		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: c.drain(), Python: python.File(),
+		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: c.drain(), Python: python.File(), WorkBytes: int64(c.WorkBytes),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,192 @@
+package web
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modelbucket/detector"
+	"modelbucket/registry"
+)
+
+// What a node can take on at once is bounded, so that a storm of requests is refused
+// (429 where it is the tenant's own, 503 where it is that of all) before memory grows.
+// The bounds are shared fairly among tenants; see detector.Gate.
+
+// workBytes is the memory for requests under way where Options say nothing.
+const workBytes = 1 << 30
+
+// The time that a request waits for its turn before it is refused.
+const (
+	workWait  = 10 * time.Second
+	trainWait = time.Minute
+)
+
+// The memory that is counted for a request, in bytes.
+const (
+	streamWeight = 128 << 10 // a stream of events, or a body of which nothing has come yet
+	uploadWeight = 32 << 20  // an upload, or less where the whole body is smaller
+	pieceWeight  = 8 << 20   // a file that is read: its pieces are verified one by one
+	growth       = 1 << 20   // steps in which more is asked for
+	answerFactor = 4         // bytes for each of a body of events: an answer is longer than its events
+	light        = 64 << 10  // a body of events up to here is judged in one go
+)
+
+// works are the gates of a server.
+type works struct {
+	calls     *detector.Gate // requests that read and change names: counted
+	uploads   *detector.Gate // bytes
+	training  *detector.Gate // bytes of events that are trained on
+	events    *detector.Gate // bytes of events that are judged, and of the answers
+	downloads *detector.Gate // bytes of files that are read
+	fits      *detector.Gate // trainings that compute
+	turns     *detector.Gate // small bodies of events that are computed on
+	heavy     *detector.Gate // large ones: one processor is left to all else
+}
+
+func newWorks(bytes int64) *works {
+	gate := func(work string, capacity int64, queue int, wait time.Duration) *detector.Gate {
+		return detector.NewGate(detector.GateOptions{Work: work, Capacity: capacity, Queue: queue, Wait: wait})
+	}
+	processors := int64(runtime.GOMAXPROCS(0))
+	return &works{
+		calls:     gate("requests", 1024, 512, workWait),
+		uploads:   gate("uploads", bytes/4, 64, workWait),
+		training:  gate("trainings", bytes/4, 64, workWait),
+		events:    gate("bodies of events", bytes/4, 1024, workWait),
+		downloads: gate("files under way", bytes/4, 256, workWait),
+		fits:      gate("trainings", max(1, processors-1), 64, trainWait),
+		turns:     gate("events to be judged", 2*processors, 1024, workWait),
+		heavy:     gate("large bodies of events", max(1, processors-1), 256, workWait),
+	}
+}
+
+// observeWorks shows what the gates hold.
+func (m *Metrics) observeWorks(w *works) {
+	for name, g := range map[string]*detector.Gate{
+		"calls": w.calls, "uploads": w.uploads, "training": w.training, "events": w.events,
+		"downloads": w.downloads, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
+	} {
+		for _, figure := range []struct {
+			name, help string
+			value      func(detector.GateStats) float64
+		}{
+			{"held", "What requests under way hold of what there is for their kind of work: bytes, or a count.", func(s detector.GateStats) float64 { return float64(s.Held) }},
+			{"capacity", "What there is for a kind of work: bytes, or a count.", func(s detector.GateStats) float64 { return float64(s.Capacity) }},
+			{"waiting", "Requests that wait for their turn.", func(s detector.GateStats) float64 { return float64(s.Waiting) }},
+		} {
+			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "modelbucket_work_" + figure.name, Help: figure.help, ConstLabels: prometheus.Labels{"work": name},
+			}, func() float64 { return figure.value(g.Stats()) }))
+		}
+	}
+}
+
+// holding is what a request holds of a gate.
+type holding struct {
+	gate   *detector.Gate
+	tenant registry.Tenant
+	weight int64
+}
+
+// enter lets a request in to one kind of work. The caller calls leave at its end.
+func (c *call) enter(g *detector.Gate, weight int64) (*holding, error) {
+	h := &holding{g, c.worker(), g.Weigh(weight)}
+	if err := g.Enter(c.r.Context(), h.tenant, h.weight); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// worker is the tenant for which a request is counted: the one that its path names, or
+// its query where the path does not.
+func (c *call) worker() registry.Tenant {
+	if c.tenant != "" {
+		return c.tenant
+	}
+	if t, err := registry.ParseTenant(c.r.URL.Query().Get("tenant_id")); err == nil {
+		return t
+	}
+	return registry.DefaultTenant
+}
+
+func (h *holding) leave() { h.gate.Leave(h.tenant, h.weight) }
+
+// reach makes the weight at least this, at once or not at all.
+func (h *holding) reach(weight int64) error {
+	weight = h.gate.Weigh(weight)
+	if weight <= h.weight {
+		return nil
+	}
+	more := h.gate.Weigh(max(weight-h.weight, growth)+h.weight) - h.weight
+	if err := h.gate.Grow(h.tenant, more); err != nil {
+		return err
+	}
+	h.weight += more
+	return nil
+}
+
+// enterBody lets a request in that holds factor times its body in memory: as much as is
+// announced, or what comes.
+func (c *call) enterBody(g *detector.Gate, factor int64) (*holding, error) {
+	return c.enter(g, max(streamWeight, factor*c.r.ContentLength))
+}
+
+// turn is a request's turn to compute. It is held while bytes are worked on, and given
+// up while the caller is waited for: who is slow holds nobody up.
+type turn struct {
+	c      *call
+	gate   *detector.Gate
+	tenant registry.Tenant
+	held   bool
+}
+
+func (t *turn) take() error {
+	if t.held {
+		return nil
+	}
+	if err := t.gate.Enter(t.c.r.Context(), t.tenant, 1); err != nil {
+		return fmt.Errorf("wait for a processor: %w", err)
+	}
+	t.held = true
+	return nil
+}
+
+func (t *turn) give() {
+	if t.held {
+		t.held = false
+		t.gate.Leave(t.tenant, 1)
+	}
+}
+
+// turn is not held yet: the body's first bytes take it.
+func (s *Server) turn(c *call, whole bool) *turn {
+	if length := c.r.ContentLength; whole && length >= 0 && length <= light {
+		return &turn{c: c, gate: s.works.turns, tenant: c.worker()}
+	}
+	return &turn{c: c, gate: s.works.heavy, tenant: c.worker()}
+}
+
+// turnBody is a body that is read without the turn and worked on with it.
+type turnBody struct {
+	body io.Reader
+	turn *turn
+	left int64 // of an announced length; negative: not known
+}
+
+func (t *turn) body(body io.Reader) *turnBody { return &turnBody{body, t, t.c.r.ContentLength} }
+
+func (b *turnBody) Read(p []byte) (int, error) {
+	if b.left != 0 { // else its end is there already
+		b.turn.give()
+	}
+	n, err := b.body.Read(p)
+	b.left -= int64(n)
+	if turnErr := b.turn.take(); turnErr != nil {
+		return 0, turnErr
+	}
+	return n, err
+}
