@@ -108,13 +108,13 @@ func TestOverload(t *testing.T) {
 					t.Errorf("another tenant: %d %s after %v", answer.StatusCode, body, waited)
 				}
 				held, waiting := figure(t, p, row.name, "held"), figure(t, p, row.name, "waiting")
-				if held > each*3/4 || held < each/3 {
+				if held > each*3/4 || held < each/2 {
 					t.Errorf("%d bytes are held of %d", held, each)
 				}
 				time.Sleep(15 * time.Second)
 				mu.Lock()
 				shed := statuses[http.StatusTooManyRequests] + statuses[http.StatusServiceUnavailable]
-				if statuses[http.StatusTooManyRequests] == 0 || shed != callers-int(held/weightOf(row.name, size)) || len(statuses) > 2 {
+				if statuses[http.StatusTooManyRequests] == 0 || shed != callers-int(max(1, held/weightOf(row.name, size))) || len(statuses) > 2 {
 					t.Errorf("statuses %v while %d bytes are held", statuses, held)
 				}
 				t.Logf("overload.%s: of %d slow callers of one tenant %d let in (%d MiB of %d), %d waited, %d × 429, %d × 503; another tenant served in %v",
@@ -134,7 +134,7 @@ func TestOverload(t *testing.T) {
 // weightOf is what a body weighs.
 func weightOf(kind string, size int64) int64 {
 	if kind == "events" {
-		return 4 * size
+		return 6 * size
 	}
 	return size
 }
@@ -173,7 +173,7 @@ func TestSlowClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			conns = append(conns, conn)
-			text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n[{\"packet_co", path("acme", "/detect"))
+			text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n[{\"packet_co", path("acme", "/detect"))
 			if i%2 == 0 {
 				event := "{\"packet_count\":2}\n{\"pack" // one whole, whose answer nobody takes, and a half
 				text = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", path("acme", "/detect"), len(event), event)

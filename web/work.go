@@ -31,7 +31,7 @@ const (
 	uploadWeight = 32 << 20  // an upload, or less where the whole body is smaller
 	pieceWeight  = 8 << 20   // a file that is read: its pieces are verified one by one
 	growth       = 1 << 20   // steps in which more is asked for
-	answerFactor = 4         // bytes for each of a body of events: an answer is longer than its events
+	answerFactor = 6         // bytes for each of a body of events: an answer is longer than its events
 	light        = 64 << 10  // a body of events up to here is judged in one go
 )
 
