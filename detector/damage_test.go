@@ -250,7 +250,9 @@ func TestDamageRandom(t *testing.T) {
 				h := harms[random.IntN(len(harms))]
 				d, err := e.suffer(t, bucket, key, h.do(e, t, random, key), random)
 				mu.Lock()
-				tried++
+				if tried++; tried%100_000 == 0 {
+					t.Logf("%d tried, %d not noticed, %d wrong scores", tried, missed, wrong)
+				}
 				perKind[kindOf(t, key)]++
 				all.readers, all.scores, all.refused = all.readers+d.readers, all.scores+d.scores, all.refused+d.refused
 				switch {

@@ -38,7 +38,7 @@ func (s *Server) secureTrain(c *call) error {
 	events := c.body(s.options.MaxUpload)
 	events.held, events.factor = held, 1
 	var label registry.Label
-	trained, err := s.fit(c, detector.NewReader(events, detector.JSON), &trainBody{}, func(members []byte) error {
+	trained, err := s.fit(c, events, detector.JSON, &trainBody{}, func(members []byte) error {
 		return DecodeJSON(members, &t)
 	})
 	if err != nil {

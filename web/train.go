@@ -50,7 +50,7 @@ func (s *Server) train(c *call) error {
 	defer held.leave()
 	body := c.body(s.options.MaxUpload)
 	body.held, body.factor = held, 1
-	t, err := s.fit(c, detector.NewReader(body, format), &said, func(members []byte) error {
+	t, err := s.fit(c, body, format, &said, func(members []byte) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
 		}
@@ -72,10 +72,13 @@ func (s *Server) train(c *call) error {
 	return s.created(c, v)
 }
 
-// fit reads events to their end and trains on them. What stands beside them in a JSON
+// fit reads a body of events to its end and trains on them. What stands beside them in a JSON
 // body goes to decode, which fills said.
-func (s *Server) fit(c *call, events *detector.Reader, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
+func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
 	ctx := c.r.Context()
+	turn := s.turn(c, false)
+	defer turn.give()
+	events := detector.NewReader(turn.body(body), format)
 	if err := events.Start(); err != nil {
 		return nil, err
 	}
@@ -103,6 +106,7 @@ func (s *Server) fit(c *call, events *detector.Reader, said *trainBody, decode f
 		}
 		said.parameters = &p
 	}
+	turn.give()
 	held, err := c.enter(s.works.fits, 1) // few at once: each may keep many processors busy
 	if err != nil {
 		return nil, err
