@@ -83,7 +83,9 @@ func (s *Server) publishRaw(c *call) error {
 		return err
 	}
 	defer p.end()
-	if err := p.file(c, name, c.body(s.options.MaxUpload), c.r.ContentLength, digest); err != nil {
+	body := s.lentBody(c, s.options.MaxUpload)
+	defer body.end()
+	if err := p.file(c, name, body, c.r.ContentLength, digest); err != nil {
 		return err
 	}
 	return p.commit(c)
@@ -98,7 +100,8 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	if boundary == "" || len(boundary) > 70 {
 		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
 	}
-	body := c.body(s.options.MaxUpload + maxJSON)
+	body := s.lentBody(c, s.options.MaxUpload+maxJSON)
+	defer body.end()
 	form := multipart.NewReader(bufio.NewReaderSize(body, formBuffer), boundary)
 	part, err := nextPart(form, 0)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -141,23 +142,22 @@ type turn struct {
 	c      *call
 	gate   *detector.Gate
 	tenant registry.Tenant
-	held   bool
+	held   atomic.Bool // a turn that was lent is given back from elsewhere
 }
 
 func (t *turn) take() error {
-	if t.held {
+	if t.held.Load() {
 		return nil
 	}
 	if err := t.gate.Enter(t.c.r.Context(), t.tenant, 1); err != nil {
 		return fmt.Errorf("wait for a processor: %w", err)
 	}
-	t.held = true
+	t.held.Store(true)
 	return nil
 }
 
 func (t *turn) give() {
-	if t.held {
-		t.held = false
+	if t.held.CompareAndSwap(true, false) {
 		t.gate.Leave(t.tenant, 1)
 	}
 }
@@ -189,4 +189,40 @@ func (b *turnBody) Read(p []byte) (int, error) {
 		return 0, turnErr
 	}
 	return n, err
+}
+
+// lendTime is for how long a turn is lent to who takes in a file: what he does then with
+// bytes that have come, digest and store them, may also be to wait for the store.
+const lendTime = 5 * time.Millisecond
+
+// lentBody is the body of an upload: its bytes are digested one upload after another,
+// so that they leave a processor to those who ask for little.
+type lentBody struct {
+	body  io.Reader
+	turn  *turn
+	timer *time.Timer
+}
+
+func (s *Server) lentBody(c *call, limit int64) *lentBody {
+	t := &turn{c: c, gate: s.works.heavy, tenant: c.worker()}
+	return &lentBody{c.body(limit), t, time.AfterFunc(time.Hour, t.give)}
+}
+
+func (b *lentBody) Read(p []byte) (int, error) {
+	b.end()
+	n, err := b.body.Read(p)
+	if n == 0 || err != nil {
+		return n, err
+	}
+	if err := b.turn.take(); err != nil {
+		return 0, err
+	}
+	b.timer.Reset(lendTime)
+	return n, nil
+}
+
+// end gives back what is lent.
+func (b *lentBody) end() {
+	b.timer.Stop()
+	b.turn.give()
 }
