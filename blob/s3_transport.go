@@ -11,7 +11,7 @@ import (
 const (
 	dialTime   = 5 * time.Second
 	stallTime  = time.Minute      // without a byte in either direction
-	answerTime = 10 * time.Second // until what only reads is answered: then it is asked again
+	readTime   = 10 * time.Second // until what only reads is answered: then it is asked again
 	joinTime   = 15 * time.Minute // the same while parts are joined: some servers copy them
 	idleTime   = 90 * time.Second
 	idleConns  = 256 // kept for the next call; more may be in use
@@ -24,7 +24,7 @@ type s3Transport struct{ reads, writes, joins *http.Transport }
 
 func newTransport(secure bool) s3Transport {
 	return s3Transport{
-		reads:  limited(secure, stallTime, answerTime),
+		reads:  limited(secure, stallTime, readTime),
 		writes: limited(secure, stallTime, stallTime),
 		joins:  limited(secure, joinTime, joinTime),
 	}

@@ -21,9 +21,8 @@ import (
 
 // tally counts the calls that reach the store, by the moment at which they began.
 type tally struct {
-	mu   sync.Mutex
-	at   map[time.Time]int
-	gets map[string]int
+	mu sync.Mutex
+	at map[time.Time]int
 }
 
 func (c *tally) call(k blob.Call) {
