@@ -9,8 +9,7 @@ import (
 
 // helpers counts the goroutines that help a caller of this package. It is one number
 // for the process, so that many callers at once do not want more than there are
-// processors less one, which is left to those who ask for little and want it at once;
-// nothing but time depends on it.
+// processors; nothing but time depends on it.
 var helpers atomic.Int32
 
 // inParallel calls work(0) … work(n-1), on the caller's goroutine and on processors that
@@ -31,7 +30,7 @@ func inParallel(ctx context.Context, n int, start func() (work func(int), end fu
 	}
 	var all sync.WaitGroup
 	for free := int32(min(n, runtime.GOMAXPROCS(0)) - 1); free > 0; free-- {
-		if int(helpers.Add(1)) >= runtime.GOMAXPROCS(0)-1 {
+		if int(helpers.Add(1)) >= runtime.GOMAXPROCS(0) {
 			helpers.Add(-1)
 			break
 		}
