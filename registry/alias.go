@@ -135,8 +135,8 @@ func (c AliasChange) admits(a Alias, old *aliasBody) error {
 }
 
 // next is the state that the change makes of old.
-func (c AliasChange) next(old *aliasBody) *aliasBody {
-	b := &aliasBody{Version: c.To, At: stamp(), By: c.By, Note: c.Note}
+func (c AliasChange) next(old *aliasBody, at time.Time) *aliasBody {
+	b := &aliasBody{Version: c.To, At: at, By: c.By, Note: c.Note}
 	if old == nil {
 		return b
 	}
@@ -169,7 +169,7 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 		return nil, err
 	}
 	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
-		return c.next(old), c.admits(a, old)
+		return c.next(old, r.stamp()), c.admits(a, old)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set alias %s of %s: %w", a, s, err)
@@ -209,7 +209,7 @@ func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBo
 				return nil, errKeep
 			}
 			c := AliasChange{To: before, By: by, Note: fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version)}
-			return c.next(now), nil
+			return c.next(now, r.stamp()), nil
 		})
 		switch {
 		case errors.Is(err, errKeep):
@@ -243,7 +243,7 @@ func (r *Registry) DeleteAlias(ctx context.Context, t Tenant, m Model, a Alias, 
 		if old == nil || old.Version == 0 {
 			return nil, r.noAlias(ctx, s, a)
 		}
-		return c.next(old), c.admits(a, old)
+		return c.next(old, r.stamp()), c.admits(a, old)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("delete alias %s of %s: %w", a, s, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 )
 
 // Change alters description and tags of a version, model or tenant. Nil fields stay as
@@ -34,7 +35,7 @@ func (a *attributes) tags() map[string]string {
 
 // apply makes the change on a copy that has its own tags. revision is the one that the
 // caller was shown: 0 where nothing had been changed yet.
-func (c Change) apply(what fmt.Stringer, a *attributes, revision int64) error {
+func (c Change) apply(what fmt.Stringer, a *attributes, revision int64, at time.Time) error {
 	if c.IfRevision != nil && *c.IfRevision != revision {
 		return fmt.Errorf("%s: %w: it is at revision %d, expected was %d", what, ErrPrecondition, revision, *c.IfRevision)
 	}
@@ -49,7 +50,7 @@ func (c Change) apply(what fmt.Stringer, a *attributes, revision int64) error {
 	if c.Description != nil {
 		a.Description = *c.Description
 	}
-	a.Tags, a.At, a.By = tags, stamp(), c.By
+	a.Tags, a.At, a.By = tags, at, c.By
 	return checkAttributes(a.Description, a.Tags)
 }
 
@@ -83,7 +84,7 @@ func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Versi
 		if old != nil {
 			next = *old
 		}
-		return &next, c.apply(v.Ref(), &next, next.Revision)
+		return &next, c.apply(v.Ref(), &next, next.Revision, r.stamp())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update %s: %w", v.Ref(), err)
@@ -109,7 +110,7 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 			return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
 		}
 		next := *old
-		return &next, c.apply(s, &next.attributes, next.Revision)
+		return &next, c.apply(s, &next.attributes, next.Revision, r.stamp())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update %s: %w", s, err)
@@ -128,11 +129,11 @@ func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 		return nil, err
 	}
 	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
-		next := tenantBody{CreatedAt: stamp()}
+		next := tenantBody{CreatedAt: r.stamp()}
 		if old != nil {
 			next = *old
 		}
-		return &next, c.apply(tenantName(t), &next.attributes, next.Revision)
+		return &next, c.apply(tenantName(t), &next.attributes, next.Revision, r.stamp())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update tenant %s: %w", t, err)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"modelbucket/blob"
 )
 
@@ -101,7 +99,7 @@ func (c *collector) skip(err error) error {
 }
 
 func (c *collector) pass(ctx context.Context) (err error) {
-	clock := gcKey(uuid.NewString())
+	clock := gcKey(c.r.newID())
 	if err := c.r.put(ctx, clock, []byte("{}")); err != nil {
 		return err
 	}

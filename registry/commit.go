@@ -97,7 +97,7 @@ func (u *Upload) request() (string, error) {
 func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*record, error) {
 	m := &metadata{
 		Tenant: u.p.Tenant, Model: u.p.Model, ID: u.id, Label: u.p.Label,
-		CreatedAt: stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.restoredFrom,
+		CreatedAt: u.r.stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.restoredFrom,
 		Description: u.p.Description, Tags: u.p.Tags, UserMetadata: u.p.UserMetadata, Facts: facts,
 	}
 	key := u.s.metadataKey(u.id)
@@ -207,7 +207,7 @@ func (u *Upload) try(ctx context.Context, rec *record) (won bool, err error) {
 // have taken the folder for abandoned, and be about to delete it. An intent that can
 // still be renewed was not condemned: who condemns it later finds the record.
 func (u *Upload) confirm(ctx context.Context, rec *record) error {
-	if since(u.renewed) < lateCommit {
+	if u.r.since(u.renewed) < lateCommit {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
@@ -219,7 +219,7 @@ func (u *Upload) confirm(ctx context.Context, rec *record) error {
 	case !errors.Is(err, ErrConflict) || errors.Is(err, ErrOutcomeUnknown):
 		return &OutcomeUnknown{Key: u.p.Key, Err: err}
 	}
-	if err := u.r.bury(ctx, u.s, rec.Version, tombstone{Nonce: string(u.id), At: stamp(), By: u.p.By, Reason: "the upload stood still and was given up"}); err != nil {
+	if err := u.r.bury(ctx, u.s, rec.Version, tombstone{Nonce: string(u.id), At: u.r.stamp(), By: u.p.By, Reason: "the upload stood still and was given up"}); err != nil {
 		return &OutcomeUnknown{Key: u.p.Key, Err: err}
 	}
 	return fmt.Errorf("%w: the upload stood still for so long that it was given up; send it again", ErrConflict)

@@ -47,7 +47,7 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	if len(v.Aliases) > 0 {
 		return nil, fmt.Errorf("%w: %s is what %s names", ErrAliasInUse, v.Ref(), listed(v.Aliases))
 	}
-	t := tombstone{Nonce: uuid.NewString(), At: stamp(), By: d.By, Reason: d.Reason}
+	t := tombstone{Nonce: uuid.NewString(), At: r.stamp(), By: d.By, Reason: d.Reason}
 	if err := r.bury(ctx, s, v.Version, t); err != nil {
 		return nil, fmt.Errorf("delete %s: %w", v.Ref(), err)
 	}
@@ -97,7 +97,7 @@ func (r *Registry) bury(ctx context.Context, s series, n Number, t tombstone) er
 // discard leaves word for the collector.
 func (r *Registry) discard(ctx context.Context, s series, first, last Number) error {
 	key := s.trashKey(first, last)
-	data, err := seal(key, trash{First: first, Last: last, At: stamp()})
+	data, err := seal(key, trash{First: first, Last: last, At: r.stamp()})
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletio
 		}
 		next := *old
 		next.Description, next.Tags = "", nil
-		next.Deleted, next.DeletedAt, next.DeletedBy = true, stamp(), d.By
+		next.Deleted, next.DeletedAt, next.DeletedBy = true, r.stamp(), d.By
 		next.DeletedThrough = max(top, old.DeletedThrough)
 		return &next, nil
 	})

@@ -206,7 +206,7 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 		}
 		// Absent, after an unclear answer, is not "no": the request may still be on its
 		// way. Only the same write again can settle it.
-		if waitErr := pause(ctx, retryPause); waitErr != nil {
+		if waitErr := r.pause(ctx, retryPause); waitErr != nil {
 			return nil, undecided(errors.Join(err, waitErr))
 		}
 	}

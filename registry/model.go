@@ -30,7 +30,7 @@ type ModelInfo struct {
 
 // ensureModel writes the first _model.json of a model.
 func (r *Registry) ensureModel(ctx context.Context, s series, by string) error {
-	body := &modelBody{Folder: s.model, CreatedAt: stamp(), CreatedBy: by}
+	body := &modelBody{Folder: s.model, CreatedAt: r.stamp(), CreatedBy: by}
 	body.add(uuid.NewString())
 	data, err := seal(s.modelKey(), body)
 	if err != nil {

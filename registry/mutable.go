@@ -101,7 +101,7 @@ func update[T any, P mutable[T]](ctx context.Context, r *Registry, key, nonce st
 		default:
 			return nil, undecided(key, sent != nil, lastErr)
 		}
-		if err := pause(ctx, retryPause); err != nil {
+		if err := r.pause(ctx, retryPause); err != nil {
 			return nil, undecided(key, sent != nil, errors.Join(lastErr, err))
 		}
 	}

@@ -133,18 +133,14 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 		return nil, err
 	}
 	if !u.given {
-		u.p.Key = fmt.Sprintf("retry-%d-%s", last, uuid.NewString())
+		u.p.Key = fmt.Sprintf("retry-%d-%s", last, r.newID())
 	}
 	u.operation, u.scanned, u.first = operationName(u.p.Key), last, last == 0
-	version, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("make an id: %w", err)
-	}
 	name := string(p.Label)
 	if name == "" {
-		name = stamp().Format("20060102T150405Z")
+		name = r.stamp().Format("20060102T150405Z")
 	}
-	u.id = ID(name + "." + version.String())
+	u.id = ID(name + "." + r.newID())
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.open(gctx, last) })
@@ -219,8 +215,8 @@ func (u *Upload) lowerBound(ctx context.Context) (Number, error) {
 // open leaves the intent. Its answer must be certain: without it nobody would ever
 // collect the folder.
 func (u *Upload) open(ctx context.Context, last Number) error {
-	sent := now()
-	body := &intent{Folder: u.id, State: intentOpen, Sweep: last, By: u.p.By, At: stamp()}
+	sent := u.r.now()
+	body := &intent{Folder: u.id, State: intentOpen, Sweep: last, By: u.p.By, At: u.r.stamp()}
 	body.add(uuid.NewString())
 	data, err := seal(u.s.intentKey(u.id), body)
 	if err != nil {
@@ -240,10 +236,10 @@ func (u *Upload) open(ctx context.Context, last Number) error {
 // fence renews the intent when the last renewal is old, or when large names a file
 // that is about to be sent in parts. A write may follow only if it returns nil.
 func (u *Upload) fence(ctx context.Context, large string) error {
-	if since(u.renewed) < fenceLimit && large == "" {
+	if u.r.since(u.renewed) < fenceLimit && large == "" {
 		return nil
 	}
-	sent := now()
+	sent := u.r.now()
 	_, err := update(ctx, u.r, u.s.intentKey(u.id), "", func(old *intent) (*intent, error) {
 		if old == nil || old.State != intentOpen {
 			return nil, fmt.Errorf("%w: the upload %s stood still for so long that it was given up; send it again", ErrConflict, u.id)

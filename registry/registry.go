@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"modelbucket/blob"
 )
@@ -19,6 +20,11 @@ type Options struct {
 	Log *slog.Logger
 	// OnConflict is called whenever a commit lost its number to another publisher.
 	OnConflict func()
+	// Now is the node's clock (nil: time.Now). It may be wrong; nothing is decided by it
+	// but how long ago this node did something.
+	Now func() time.Time
+	// Random gives the bits of ids and pauses (nil: crypto/rand), to many at once.
+	Random func() uint64
 }
 
 // DefaultMaxUpload bounds one file where Options say nothing, in bytes.
@@ -28,6 +34,7 @@ const DefaultMaxUpload = 10 << 30
 // concurrent use by any number of goroutines, and beside any number of others on
 // other nodes. It keeps nothing in memory that could not be thrown away.
 type Registry struct {
+	machine
 	bucket  blob.Bucket
 	options Options
 	log     *slog.Logger
@@ -54,11 +61,17 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = cryptoRandom
+	}
 	if o.OnConflict == nil {
 		o.OnConflict = func() {}
 	}
 	r := &Registry{
-		bucket: bucket, options: o, log: o.Log,
+		machine: machine{o.Now, o.Random}, bucket: bucket, options: o, log: o.Log,
 		records: newLRU[recordID, *record](20_000),
 		tops:    newLRU[series, Number](10_000),
 		stored:  newLRU[recordID, *Version](1_000),
