@@ -124,18 +124,21 @@ func (r *Registry) readAll(ctx context.Context, key string) ([]byte, blob.Object
 // read decodes the object under key into dst. What does not fit its envelope is read
 // once more, as the damage may have been the line's, and is ErrCorrupt then.
 func (r *Registry) read(ctx context.Context, key string, dst any) (blob.Object, error) {
-	var err error
+	_, o, err := r.readSound(ctx, key, dst)
+	return o, err
+}
+
+// readSound is read, with the bytes that were found.
+func (r *Registry) readSound(ctx context.Context, key string, dst any) (data []byte, o blob.Object, err error) {
 	for range 2 {
-		var data []byte
-		var o blob.Object
 		if data, o, err = r.readAll(ctx, key); err != nil {
-			return o, err
+			return nil, o, err
 		}
 		if err = unseal(key, data, dst); err == nil {
-			return o, nil
+			return data, o, nil
 		}
 	}
-	return blob.Object{}, err
+	return nil, blob.Object{}, err
 }
 
 // exists tells whether key is there.
@@ -195,7 +198,8 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 			return nil, undecided(err)
 		}
 		// Ours from an earlier try, or another's? Only the object itself can tell.
-		found, _, readErr := r.readAll(ctx, key)
+		// What the line damaged must not pass for another's.
+		found, _, readErr := r.readSound(ctx, key, new(json.RawMessage))
 		switch {
 		case readErr == nil && bytes.Equal(found, data):
 			return nil, nil
