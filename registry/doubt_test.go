@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -420,4 +421,64 @@ func TestCheckWritesNothing(t *testing.T) {
 	if writes != 0 {
 		t.Errorf("check made %d writes", writes)
 	}
+}
+
+// What a line with a wrong byte shows of one's own write is not another's.
+func TestDamagedReadBack(t *testing.T) {
+	for _, ending := range []string{"998-1.json", "998-1.tombstone.json", "_uploads/.*"} {
+		t.Run(ending, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bucket := blob.NewMemory()
+				faulty := blobtest.NewFaulty(bucket, 1,
+					blobtest.Rule{Operation: blobtest.Put, Key: regexp.MustCompile(ending), Fault: blobtest.Lost, Nth: 1},
+					blobtest.Rule{Operation: blobtest.Get, Key: regexp.MustCompile(ending), Fault: blobtest.Flip, Nth: 1})
+				r := open(t, faulty)
+				if v := mustPublish(t, r, registry.Publication{}, "content"); v.Version != 1 {
+					t.Errorf("it is version %d", v.Version)
+				}
+				clean := open(t, bucket)
+				if got, err := content(t.Context(), clean, resolve(t, clean, "acme/fraud:1"), "model.joblib", blob.Range{}); err != nil || got != "content" {
+					t.Errorf("got %q, %v", got, err)
+				}
+				if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
+					t.Error(err)
+				}
+				if len(faulty.Fired()) != 2 {
+					t.Errorf("both faults were to fire: %v", faulty.Fired())
+				}
+				wantClean(t, clean)
+			})
+		})
+	}
+}
+
+// A write that was repeated on its way may land once more after the upload was given up:
+// the collector finds it.
+func TestWriteLandsAfterAbort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := blob.NewMemory()
+		r := open(t, bucket)
+		u := begin(t, r)
+		if _, err := u.File(t.Context(), "b", strings.NewReader("b"), 1, ""); err != nil {
+			t.Fatal(err)
+		}
+		var key string
+		for _, k := range keys(t, bucket, "acme/fraud/") {
+			if strings.HasSuffix(k, "/b") {
+				key = k
+			}
+		}
+		u.Abort()
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(keys(t, bucket, "acme/fraud/"), key) {
+			t.Fatalf("%s was to be deleted at once", key)
+		}
+		put(t, bucket, key, []byte("b"))
+		wantSound(t, r)
+		if slices.Contains(keys(t, bucket, "acme/fraud/"), key) {
+			t.Errorf("%s is left", key)
+		}
+	})
 }

@@ -349,7 +349,8 @@ func (u *Upload) admits(name FileName, size int64) error {
 }
 
 // Abort drops what was uploaded, unless a commit was sent: from then on only the
-// collector may judge.
+// collector may judge. It also has the last look at a folder in which something was
+// written: a write that the bucket's client repeated may land once more.
 func (u *Upload) Abort() {
 	if u.over {
 		return
@@ -369,8 +370,8 @@ func (u *Upload) Abort() {
 				return err
 			}
 		}
-		if err := u.r.bucket.Delete(ctx, u.s.metadataKey(u.id)); err != nil {
-			return err
+		if len(files) > 0 {
+			return u.r.bucket.Delete(ctx, u.s.metadataKey(u.id))
 		}
 		return u.r.bucket.Delete(ctx, u.s.intentKey(u.id))
 	})
