@@ -1,0 +1,384 @@
+package registrytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"modelbucket/blob"
+	"modelbucket/registry"
+)
+
+// The models that clients work on. Only spam is ever deleted as a whole.
+var (
+	fraud  = series{"acme", "fraud"}
+	spam   = series{"acme", "spam"}
+	others = series{"beta", "fraud"}
+)
+
+const requestLimit = time.Minute
+
+// mood is what the clients of a run want.
+type mood int
+
+const (
+	calm  mood = iota // anything
+	crowd             // all of them the same few things
+	storm             // to know the latest, which others add and delete
+)
+
+// client makes one request after another, each on any node.
+type client struct {
+	index   int
+	history *history
+	random  *rand.Rand
+	pick    func(*rand.Rand) *node
+	tempo   tempo
+	mood    mood
+	count   int
+}
+
+// tempo is how fast the clients of a run are: most pauses are short, few are long.
+type tempo struct {
+	short, long time.Duration
+	share       float64 // of long pauses
+}
+
+func (t tempo) pause(r *rand.Rand) time.Duration {
+	long, size := r.Float64() < t.share, r.Float64()
+	if long {
+		return time.Duration(size*float64(t.long)) + 1
+	}
+	return time.Duration(size*float64(t.short)) + 1
+}
+
+func (c *client) think() { time.Sleep(c.tempo.pause(c.random)) }
+
+func (c *client) work(requests int) {
+	type choice struct {
+		weight int
+		do     func(*node, series)
+	}
+	choices := []choice{
+		{22, c.publish}, {5, c.repeat}, {4, c.copy}, {13, c.latest}, {6, c.resolveNumber}, {5, c.resolveLabel},
+		{8, c.resolveAlias}, {6, c.list}, {3, c.read}, {1, c.verify}, {9, c.setAlias}, {2, c.dropAlias},
+		{7, c.delete}, {1, c.deleteModel}, {4, c.describe}, {2, c.describeModel}, {2, c.browse},
+	}
+	if c.mood == storm {
+		choices = []choice{{5, c.publish}, {6, c.latest}, {5, c.delete}, {1, c.list}}
+	}
+	sum := 0
+	for _, choice := range choices {
+		sum += choice.weight
+	}
+	for range requests {
+		c.think()
+		s := fraud
+		switch at := c.random.IntN(10); {
+		case at >= 9:
+			s = others
+		case at >= 6 && c.mood == calm:
+			s = spam
+		}
+		at := c.random.IntN(sum)
+		for _, choice := range choices {
+			if at -= choice.weight; at < 0 {
+				choice.do(c.pick(c.random), s)
+				break
+			}
+		}
+	}
+}
+
+func (c *client) event(kind string, s series) *event {
+	c.count++
+	return &event{id: fmt.Sprintf("c%d-%d", c.index, c.count), by: c.index, kind: kind, s: s}
+}
+
+func (c *client) context(e *event) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(behalf(context.Background(), e.id), requestLimit)
+}
+
+// do makes one request and writes down what came of it.
+func (c *client) do(e *event, n *node, f func(context.Context) error) {
+	ctx, cancel := c.context(e)
+	defer cancel()
+	c.history.begin(e)
+	c.history.end(e, n, f(ctx))
+}
+
+func (c *client) coin(chance float64) bool { return c.random.Float64() < chance }
+
+// number is one that is likely to be there, or just beyond.
+func (c *client) number(s series) registry.Number {
+	top := int(c.history.top(s))
+	if c.mood == crowd && c.coin(0.7) {
+		return registry.Number(max(1, top))
+	}
+	if c.coin(0.5) {
+		return registry.Number(max(1, top-c.random.IntN(4)+1))
+	}
+	return registry.Number(1 + c.random.IntN(top+1))
+}
+
+func (c *client) label() registry.Label {
+	return registry.Label(fmt.Sprintf("v%d", c.random.IntN(20)))
+}
+
+func (c *client) alias() registry.Alias {
+	if c.mood != calm || c.coin(0.7) {
+		return "champion"
+	}
+	return "challenger"
+}
+
+func (c *client) latest(n *node, s series) {
+	e := c.event(opLatest, s)
+	whole := c.coin(0.2)
+	c.do(e, n, func(ctx context.Context) error {
+		if !whole {
+			v, err := n.Resolve(ctx, s.ref(registry.Selector{}))
+			if err == nil {
+				e.got = v.Version
+			}
+			return err
+		}
+		m, err := n.Model(ctx, s.tenant, s.model)
+		if err == nil && m.Latest != nil {
+			e.got = *m.Latest
+		}
+		return err
+	})
+}
+
+func (c *client) resolveNumber(n *node, s series) {
+	e := c.event(opNumber, s)
+	e.number = c.number(s)
+	c.resolve(e, n, registry.Selector{Number: e.number})
+}
+
+func (c *client) resolveLabel(n *node, s series) {
+	e := c.event(opLabel, s)
+	e.label = c.label()
+	c.resolve(e, n, registry.Selector{Label: e.label})
+}
+
+func (c *client) resolveAlias(n *node, s series) {
+	e := c.event(opAlias, s)
+	e.alias = c.alias()
+	if c.coin(0.3) {
+		c.resolve(e, n, registry.Selector{Alias: e.alias})
+		return
+	}
+	e.kind = opAliasInfo
+	c.do(e, n, func(ctx context.Context) error {
+		a, err := n.Alias(ctx, s.tenant, s.model, e.alias)
+		if err == nil {
+			e.got, e.revision = a.Version, a.Revision
+			c.saw(e)
+		}
+		return err
+	})
+}
+
+func (c *client) saw(e *event) {
+	c.history.mu.Lock()
+	defer c.history.mu.Unlock()
+	key := aliasKey{e.s, e.alias}
+	c.history.seen[key] = max(c.history.seen[key], e.revision)
+}
+
+func (c *client) resolve(e *event, n *node, sel registry.Selector) {
+	c.do(e, n, func(ctx context.Context) error {
+		v, err := n.Version(ctx, e.s.ref(sel))
+		if err == nil {
+			e.got = v.Version
+		}
+		return err
+	})
+}
+
+// read reads the first file of latest, or of some version.
+func (c *client) read(n *node, s series) {
+	e := c.event(opRead, s)
+	if c.coin(0.5) {
+		e.number = c.number(s)
+	}
+	c.do(e, n, func(ctx context.Context) error {
+		v, err := n.Resolve(ctx, s.ref(registry.Selector{Number: e.number}))
+		if err != nil {
+			return err
+		}
+		data, err := readFile(ctx, n.Registry, v)
+		if err == nil {
+			e.got, e.content = v.Version, data
+		}
+		return err
+	})
+}
+
+func readFile(ctx context.Context, r *registry.Registry, v *registry.Version) (string, error) {
+	body, err := r.OpenFile(ctx, v, v.Files[0].Name, blob.Range{})
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(body)
+	return string(data), errors.Join(err, body.Close())
+}
+
+// errDamage is a report of damage where nothing damages.
+var errDamage = errors.New("verify reports damage")
+
+func (c *client) verify(n *node, s series) {
+	e := c.event(opVerify, s)
+	e.number = c.number(s)
+	c.do(e, n, func(ctx context.Context) error {
+		report, err := n.Verify(ctx, s.ref(registry.Selector{Number: e.number}))
+		if err == nil && !report.OK {
+			err = fmt.Errorf("%w: %v", errDamage, report.Problems)
+		}
+		return err
+	})
+}
+
+// list reads all pages of a model's versions.
+func (c *client) list(n *node, s series) {
+	e := c.event(opList, s)
+	e.deleted = c.coin(0.5)
+	limit := 1 + c.random.IntN(12)
+	c.do(e, n, func(ctx context.Context) error {
+		listed := map[registry.Number]bool{}
+		for q := (registry.VersionQuery{Limit: limit, Deleted: e.deleted}); ; {
+			page, err := n.Versions(ctx, s.tenant, s.model, q)
+			if err != nil {
+				return err
+			}
+			for _, v := range page.Versions {
+				listed[v.Version] = v.State == registry.StateDeleted
+			}
+			if q.Before = page.Next; q.Before == 0 {
+				e.listed = listed
+				return nil
+			}
+		}
+	})
+}
+
+func (c *client) setAlias(n *node, s series) {
+	e := c.event(opSetAlias, s)
+	e.alias, e.number = c.alias(), c.number(s)
+	change := registry.AliasChange{To: e.number, By: e.id, IfRevision: c.expectation(e)}
+	e.ifRevision = change.IfRevision
+	c.do(e, n, func(ctx context.Context) error {
+		return c.changed(e)(n.SetAlias(ctx, s.tenant, s.model, e.alias, change))
+	})
+}
+
+func (c *client) dropAlias(n *node, s series) {
+	e := c.event(opDropAlias, s)
+	e.alias = c.alias()
+	change := registry.AliasChange{By: e.id, IfRevision: c.expectation(e)}
+	e.ifRevision = change.IfRevision
+	c.do(e, n, func(ctx context.Context) error {
+		return c.changed(e)(n.DeleteAlias(ctx, s.tenant, s.model, e.alias, change))
+	})
+}
+
+func (c *client) changed(e *event) func(*registry.AliasInfo, error) error {
+	return func(a *registry.AliasInfo, err error) error {
+		if err == nil {
+			e.got, e.revision = a.Version, a.Revision
+			c.saw(e)
+		}
+		return err
+	}
+}
+
+// expectation is right, too low, too high, or none.
+func (c *client) expectation(e *event) *int64 {
+	c.history.mu.Lock()
+	revision := c.history.seen[aliasKey{e.s, e.alias}]
+	c.history.mu.Unlock()
+	switch c.random.IntN(8) {
+	case 0, 1:
+	case 2:
+		revision = max(0, revision-1)
+	case 3:
+		revision++
+	default:
+		return nil
+	}
+	return &revision
+}
+
+func (c *client) delete(n *node, s series) {
+	e := c.event(opDelete, s)
+	d := registry.Deletion{By: e.id}
+	if c.coin(0.3) { // latest, with a guard at times
+		if c.coin(0.5) {
+			d.IfNumber = c.history.top(s)
+		}
+	} else {
+		e.number = c.number(s)
+	}
+	c.do(e, n, func(ctx context.Context) error {
+		v, err := n.DeleteVersion(ctx, s.ref(registry.Selector{Number: e.number}), d)
+		if err == nil {
+			e.got = v.Version
+		}
+		return err
+	})
+}
+
+func (c *client) deleteModel(n *node, _ series) {
+	e := c.event(opDeleteModel, spam)
+	c.do(e, n, func(ctx context.Context) error {
+		_, err := n.DeleteModel(ctx, spam.tenant, spam.model, registry.Deletion{By: e.id})
+		return err
+	})
+}
+
+// describe sets a tag that is the client's own, to a count.
+func (c *client) describe(n *node, s series) {
+	e := c.event(opDescribe, s)
+	e.number, e.tag = c.number(s), c.count
+	c.do(e, n, func(ctx context.Context) error {
+		v, err := n.UpdateVersion(ctx, s.ref(registry.Selector{Number: e.number}), c.tag(e))
+		if err == nil {
+			e.got = v.Version
+		}
+		return err
+	})
+}
+
+func (c *client) describeModel(n *node, s series) {
+	e := c.event(opModel, s)
+	e.tag = c.count
+	c.do(e, n, func(ctx context.Context) error {
+		_, err := n.UpdateModel(ctx, s.tenant, s.model, c.tag(e))
+		return err
+	})
+}
+
+func (c *client) tag(e *event) registry.Change {
+	value := fmt.Sprint(e.tag)
+	return registry.Change{Tags: map[string]*string{tagName(e.by): &value}, By: e.id}
+}
+
+func tagName(client int) string { return fmt.Sprintf("client-%d", client) }
+
+// browse reads what is made of many models. Its answers are held against nothing but
+// that damage is none of them.
+func (c *client) browse(n *node, s series) {
+	e := c.event(opBrowse, s)
+	c.do(e, n, func(ctx context.Context) error {
+		if _, err := n.AllModels(ctx, registry.AllModelsQuery{Latest: true, Limit: 2}); err != nil {
+			return err
+		}
+		_, err := n.Tenants(ctx, registry.TenantQuery{})
+		return err
+	})
+}
