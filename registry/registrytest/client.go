@@ -38,7 +38,9 @@ type client struct {
 	pick    func(*rand.Rand) *node
 	tempo   tempo
 	mood    mood
-	count   int
+
+	artifact func(string) Artifact // nil: some text
+	count    int
 }
 
 // tempo is how fast the clients of a run are: most pauses are short, few are long.
@@ -69,6 +71,9 @@ func (c *client) work(requests int) {
 	}
 	if c.mood == storm {
 		choices = []choice{{5, c.publish}, {6, c.latest}, {5, c.delete}, {1, c.list}}
+	}
+	if c.artifact != nil {
+		choices = append(choices, choice{20, c.detect})
 	}
 	sum := 0
 	for _, choice := range choices {
@@ -227,6 +232,27 @@ func readFile(ctx context.Context, r *registry.Registry, v *registry.Version) (s
 	}
 	data, err := io.ReadAll(body)
 	return string(data), errors.Join(err, body.Close())
+}
+
+// detect scores with latest, a number or an alias, as a node remembers them.
+func (c *client) detect(n *node, s series) {
+	e := c.event(opDetect, s)
+	sel := registry.Selector{}
+	switch c.random.IntN(4) {
+	case 0:
+		e.number = c.number(s)
+		sel.Number = e.number
+	case 1:
+		sel.Alias = c.alias()
+		e.named = true
+	}
+	c.do(e, n, func(ctx context.Context) error {
+		v, content, age, err := n.scoring.Score(ctx, s.ref(sel))
+		if err == nil {
+			e.got, e.content, e.since = v, content, c.history.world.stampAt(time.Now().Add(-age))
+		}
+		return err
+	})
 }
 
 // errDamage is a report of damage where nothing damages.

@@ -3,7 +3,6 @@ package registrytest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -16,7 +15,10 @@ func (c *client) publish(n *node, s series) {
 	v := &save{s: s}
 	e := c.publishing(v)
 	v.id = e.id
-	v.content = strings.Repeat("content of "+v.id+" ", 1+c.random.IntN(3))
+	v.artifact = Artifact{Name: "file-0", Content: strings.Repeat("content of "+v.id+" ", 1+c.random.IntN(3))}
+	if c.artifact != nil {
+		v.artifact = c.artifact(v.id)
+	}
 	if c.coin(0.35) {
 		v.label = c.label()
 	}
@@ -79,7 +81,7 @@ func (c *client) repeat(n *node, s series) {
 	}
 	if c.coin(0.3) {
 		e := c.event(opPublish, v.s)
-		other := &save{id: e.id, s: v.s, label: v.label, key: v.key, content: "other " + e.id}
+		other := &save{id: e.id, s: v.s, label: v.label, key: v.key, artifact: Artifact{Name: "file-0", Content: "other " + e.id}}
 		e.save = other
 		c.history.mu.Lock()
 		c.history.saves = append(c.history.saves, other)
@@ -141,15 +143,19 @@ func (c *client) send(v *save, e *event, n *node) error {
 	}
 	defer u.Abort()
 	standing := c.coin(0.1)
-	for i, size := range []int64{int64(len(v.content)), -1} {
+	for i, size := range []int64{int64(len(v.artifact.Content)), -1} {
 		if standing {
 			c.think()
 		}
-		if i == 1 && len(v.content) < 40 { // few have a second file, of unknown size
-			continue
+		name := v.artifact.Name
+		if i == 1 {
+			if c.artifact != nil || len(v.artifact.Content) < 40 {
+				continue // some have a second file, of unknown size
+			}
+			name = "file-1"
 		}
 		err := step(func(ctx context.Context) error {
-			_, err := u.File(ctx, registry.FileName(fmt.Sprintf("file-%d", i)), strings.NewReader(v.content), size, "")
+			_, err := u.File(ctx, name, strings.NewReader(v.artifact.Content), size, "")
 			return err
 		})
 		if err != nil {
@@ -160,7 +166,7 @@ func (c *client) send(v *save, e *event, n *node) error {
 		return errGivenUp
 	}
 	return step(func(ctx context.Context) error {
-		version, err := u.Commit(ctx, registry.Facts{})
+		version, err := u.Commit(ctx, v.artifact.Facts)
 		return c.saved(e, version, err)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"modelbucket/blob"
@@ -153,13 +154,16 @@ func collecting(ctx context.Context) bool {
 // does.
 type behind struct {
 	door
+	mu      sync.Mutex // never held across a call: the scheduler would wait for ever
 	waiting []func()
 }
 
 // flush sends what waits.
 func (b *behind) flush() {
+	b.mu.Lock()
 	waiting := b.waiting
 	b.waiting = nil
+	b.mu.Unlock()
 	for _, f := range waiting {
 		f()
 	}
@@ -167,6 +171,8 @@ func (b *behind) flush() {
 
 // later takes a write that is to wait.
 func (b *behind) later(ctx context.Context, key string, data []byte, o blob.PutOptions) (blob.Object, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.waiting = append(b.waiting, func() {
 		_, _ = b.honestPut(context.WithoutCancel(ctx), key, data, o) // nobody asks
 	})
@@ -175,19 +181,26 @@ func (b *behind) later(ctx context.Context, key string, data []byte, o blob.PutO
 
 // remembered keeps answers for a while.
 type remembered[T any] struct {
+	mu    sync.Mutex
 	at    map[string]time.Time
 	value map[string]T
 }
 
 func (r *remembered[T]) get(key string, ask func() (T, error)) (T, error) {
+	r.mu.Lock()
 	if r.at == nil {
 		r.at, r.value = map[string]time.Time{}, map[string]T{}
 	}
-	if at, ok := r.at[key]; ok && time.Since(at) < time.Second {
-		return r.value[key], nil
+	at, known := r.at[key]
+	value := r.value[key]
+	r.mu.Unlock()
+	if known && time.Since(at) < time.Second {
+		return value, nil
 	}
 	value, err := ask()
 	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.at[key], r.value[key] = time.Now(), value
 	}
 	return value, err

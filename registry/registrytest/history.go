@@ -48,6 +48,7 @@ const (
 	opDescribe    = "describe version"
 	opModel       = "describe model"
 	opBrowse      = "browse"
+	opDetect      = "detect"
 )
 
 // event is one request as its client saw it. Call and ret are stamps from one counter.
@@ -58,6 +59,7 @@ type event struct {
 	s    series
 
 	call, ret int64
+	since     int64 // detect: the answer may date from here
 	outcome   outcome
 	err       error
 
@@ -67,6 +69,7 @@ type event struct {
 	alias      registry.Alias
 	ifRevision *int64
 	deleted    bool // list: with the deleted ones
+	named      bool // detect: by an alias
 
 	got      registry.Number
 	revision int64
@@ -116,7 +119,7 @@ type save struct {
 	key      string
 	given    bool // the key was chosen by the client
 	aliases  []registry.Alias
-	content  string
+	artifact Artifact
 	from     *registry.Ref // copied from there; content is that of its source
 	attempts []*event
 	times    []time.Time

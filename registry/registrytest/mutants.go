@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"modelbucket/blob"
@@ -159,19 +160,18 @@ func doubters() []Mutant {
 // disowned takes a record for another's after an error.
 func disowned(name string, after error) Mutant {
 	return Mutant{name, func(b blob.Bucket) blob.Bucket {
-		others := map[string][]byte{}
+		var others sync.Map // key: what is said to lie there, once
 		d := &door{Bucket: b}
 		d.put = func(ctx context.Context, key string, data []byte, o blob.PutOptions) (blob.Object, error) {
 			object, err := d.honestPut(ctx, key, data, o)
 			if isRecord(key) && errors.Is(err, after) {
-				others[key] = reseal(data, func(body map[string]any) { body["operation"], body["label"] = "another", "" })
+				others.Store(key, reseal(data, func(body map[string]any) { body["operation"], body["label"] = "another", "" }))
 			}
 			return object, err
 		}
 		d.get = func(ctx context.Context, key string) ([]byte, blob.Object, error) {
-			if data := others[key]; data != nil {
-				delete(others, key)
-				return data, blob.Object{Key: key}, nil
+			if data, ok := others.LoadAndDelete(key); ok {
+				return data.([]byte), blob.Object{Key: key}, nil
 			}
 			return d.honestGet(ctx, key)
 		}

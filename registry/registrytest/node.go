@@ -23,6 +23,7 @@ type node struct {
 	world *world
 	page  int // a listing gives at most so many entries
 	*registry.Registry
+	scoring Scoring
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -49,6 +50,9 @@ func (w *world) start(index int, random *rand.Rand, door func(blob.Bucket) blob.
 		r, err := registry.Open(ctx, bucket, registry.Options{Now: n.now, Random: n.draw})
 		if err == nil {
 			n.Registry = r
+			if w.scoring != nil {
+				n.scoring = w.scoring(r)
+			}
 			return n, nil
 		}
 		if try == 100 {

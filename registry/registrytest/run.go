@@ -22,8 +22,26 @@ type Options struct {
 	Mutant *Mutant
 	// Linearizable also searches for a linearization (linear.go).
 	Linearizable bool
+	// Artifact, unless nil, is what a save of this name holds; else some text.
+	Artifact func(save string) Artifact
+	// Scoring, unless nil, is what a node does with the versions of its registry.
+	Scoring func(*registry.Registry) Scoring
 	// Log, unless nil, is told of each call to the bucket as it ends.
 	Log func(string)
+}
+
+// Artifact is the file of a version and what is said of it.
+type Artifact struct {
+	Name    registry.FileName
+	Content string
+	Facts   registry.Facts
+}
+
+// Scoring uses versions. Score says which version ref stood for, the content that it
+// scored with, and how long ago that was asked.
+type Scoring struct {
+	Score func(ctx context.Context, ref registry.Ref) (n registry.Number, content string, age time.Duration, err error)
+	Close func()
 }
 
 // Result is what a run was and what is wrong with it.
@@ -34,6 +52,7 @@ type Result struct {
 	Calls      int // to the bucket
 	Unknown    int // requests of which the client did not learn the outcome
 	Repeated   int // requests that repeat another
+	Scored     int // requests for which a version was used
 	Searched   int // histories for which a linearization was found
 	Fired      map[string]int
 	Violations []Violation
@@ -73,7 +92,7 @@ type run struct {
 
 func newRun(seed uint64, o Options) *run {
 	w := newWorld(seed)
-	w.log = o.Log
+	w.log, w.scoring = o.Log, o.Scoring
 	r := &run{world: w, options: o, history: newHistory(w), seed: seed, random: rand.New(rand.NewPCG(seed, 2))}
 	w.rate = []float64{0, 0.05, 0.1, 0.2, 0.4}[r.random.IntN(5)]
 	w.flips = r.random.IntN(2) == 0
@@ -120,7 +139,7 @@ func (r *run) clients(door func(blob.Bucket) blob.Bucket) error {
 	var clients, others sync.WaitGroup
 	count := 3 + r.random.IntN(4)
 	for i := range count {
-		c := &client{index: i, history: r.history, random: r.source(200 + i), pick: r.pick, tempo: r.tempo, mood: r.mood}
+		c := &client{index: i, history: r.history, random: r.source(200 + i), pick: r.pick, tempo: r.tempo, mood: r.mood, artifact: r.options.Artifact}
 		clients.Go(func() { c.work(r.options.Requests / count) })
 	}
 	over, stop := context.WithCancel(context.Background())
@@ -134,8 +153,8 @@ func (r *run) clients(door func(blob.Bucket) blob.Bucket) error {
 	stop()
 	others.Wait()
 	for _, n := range r.every {
-		if n.Registry == nil {
-			continue
+		if n.scoring.Close != nil {
+			n.scoring.Close()
 		}
 		if err := n.Close(context.Background()); err != nil {
 			return err
@@ -231,6 +250,9 @@ func (r *run) result(seed uint64) Result {
 		result.History = append(result.History, e.String())
 		if e.outcome == unknown {
 			result.Unknown++
+		}
+		if e.kind == opDetect && e.outcome == done {
+			result.Scored++
 		}
 		if e.save != nil && e.save.attempts[0] != e {
 			result.Repeated++

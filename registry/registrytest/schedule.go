@@ -17,6 +17,7 @@ import (
 
 	"modelbucket/blob"
 	"modelbucket/blob/blobtest"
+	"modelbucket/registry"
 )
 
 // lateLimit is the age at which a store refuses a request.
@@ -41,6 +42,8 @@ type world struct {
 	trace  hash.Hash64
 	log    func(string) // every call, for people; nil: nobody
 
+	scoring func(*registry.Registry) Scoring
+
 	calls    int
 	searched int
 	fired    map[string]int
@@ -50,7 +53,7 @@ type world struct {
 	arrived    []*call
 	wake       chan struct{}
 	over       bool
-	stamps     int64
+	stamps     []time.Time
 	violations []Violation
 }
 
@@ -101,8 +104,16 @@ func newWorld(seed uint64) *world {
 func (w *world) stamp() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stamps++
-	return w.stamps
+	w.stamps = append(w.stamps, time.Now())
+	return int64(len(w.stamps))
+}
+
+// stampAt is the first stamp that was not given before a time.
+func (w *world) stampAt(at time.Time) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(w.stamps, at, time.Time.Compare)
+	return int64(i + 1)
 }
 
 func (w *world) violated(check, format string, args ...any) {

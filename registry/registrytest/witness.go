@@ -300,5 +300,5 @@ func (w *witness) content(v *registry.Version) (string, error) {
 	if saved == nil {
 		return "", fmt.Errorf("%s was saved by nobody", v.Ref())
 	}
-	return saved.content, nil
+	return saved.artifact.Content, nil
 }

@@ -35,6 +35,8 @@ func (w *witness) event(e *event) {
 		case deleted && e.number != 0 && w.dying[e.number-1] > e.ret:
 			w.violated("found", "nobody deletes it: %s", e)
 		}
+	case opDetect:
+		w.detection(e)
 	case opLabel:
 		w.labelled(e, absent, deleted)
 	case opList:
@@ -75,6 +77,25 @@ func (w *witness) latest(e *event) {
 			return
 		}
 	}
+}
+
+// detection: what was scored with was the right version when the node asked for it, and
+// it was that version's bytes.
+func (w *witness) detection(e *event) {
+	if e.outcome != done {
+		return
+	}
+	asked := *e
+	asked.call = min(e.call, e.since)
+	switch {
+	case e.number != 0 && e.got != e.number:
+		w.violated("found", "%s", e)
+	case e.number != 0 || e.named:
+		w.present(&asked, e.got)
+	default:
+		w.latest(&asked)
+	}
+	w.content1(e)
 }
 
 func (w *witness) content1(e *event) {
@@ -194,6 +215,9 @@ func (w *witness) tags() {
 				continue
 			}
 			tags = w.all[o.number-1].Tags
+			if w.all[o.number-1].RestoredFrom != nil && values[""] {
+				continue // may be its source's
+			}
 		}
 		if got := tags[tagName(o.client)]; !values[got] {
 			w.violated("tags", "%s:%d has %s=%q, want one of %v", w.s, o.number, tagName(o.client), got, values)
