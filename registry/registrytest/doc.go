@@ -31,4 +31,14 @@
 // [Mutants] are nodes that break one rule each, by a door between registry and bucket
 // that lies. Each must be caught: a mutant that survives is a hole in the work that the
 // clients do, not a success.
+//
+// # Commands
+//
+//	go test ./registry/registrytest                                       short: 100 seeds
+//	go test -count=1 -v -run Simulation ./registry/registrytest -sim.seeds=1500
+//	go test -count=1 -v -timeout 1h ./registry/registrytest -sim.seeds=10000    the long form
+//	go test -v -run Simulation ./registry/registrytest -sim.first=SEED -sim.seeds=1 -sim.history
+//
+// The last one shows a seed call by call. Package detector runs the same with pools that
+// score: go test -run Simulation ./detector -sim.seeds=500.
 package registrytest
