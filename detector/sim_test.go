@@ -15,7 +15,7 @@ import (
 	"modelbucket/registry/registrytest"
 )
 
-var simSeeds = flag.Int("sim.seeds", 15, "how many seeds TestSimulation runs")
+var simSeeds = flag.Int("sim.seeds", 10, "how many seeds TestSimulation runs")
 
 // Nodes that remember versions and detectors never score with a wrong one, whatever goes
 // wrong with their bucket: what was latest, when they last asked, is what they say that
