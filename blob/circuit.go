@@ -25,8 +25,8 @@ const (
 	circuitPause    = time.Second
 	answerTime      = 15 * time.Second
 	probeTime       = 4 * time.Second // for a call that finds out whether the store is back
-	budgetShare     = 0.1 // of the calls that succeed may be retries
-	budgetMost      = 100 // saved up in good times
+	budgetShare     = 0.1             // of the calls that succeed may be retries
+	budgetMost      = 100             // saved up in good times
 )
 
 // enter lets a call pass, or fails it at once; limit is how long it may take to answer.
