@@ -30,9 +30,9 @@ const (
 )
 
 // enter lets a call pass, or fails it at once; limit is how long it may take to answer.
-// While the circuit is open one call a
-// second passes, whatever became of the one before: that one may hang for long in a
-// connection that is dead, when the store is back on new ones.
+// While the circuit is open one call a second passes, whatever became of the one before:
+// that one may hang for long in a connection that is dead, when the store is back on new
+// ones.
 func (c *circuit) enter() (limit time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,8 @@ func (m machine) since(t time.Time) time.Duration {
 // stamp is a time as it is kept in the bucket and shown.
 func (m machine) stamp() time.Time { return m.now().UTC().Truncate(time.Microsecond) }
 
-// newID is a UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, the rest chance.
+// newID is a UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, the rest chance. It
+// is made here, of this node's clock: a library's has one for the whole process.
 func (m machine) newID() string {
 	high := uint64(m.now().UnixMilli())<<16 | 7<<12 | m.random()>>52
 	low := 0b10<<62 | m.random()>>2

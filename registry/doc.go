@@ -51,11 +51,11 @@
 //
 //	{"format":1,"key":<its own full key>,"sha256":<of the body's bytes>,"body":{…}}
 //
-// without any space between, and a reader checks all three. It ignores fields of a body that it does not know and
-// refuses a higher format. The fields of each body stand beside their types in
-// metadata.go, alias.go, index.go, publish.go and delete.go. A file above 8 MiB has a
-// chaining value of its SHA-256 for each piece in metadata.json (digest.go), so that a
-// part of it is verified without the rest.
+// without any space between, and a reader checks all three. It ignores fields of a body
+// that it does not know and refuses a higher format. The fields of each body stand beside
+// their types in metadata.go, alias.go, index.go, publish.go and delete.go. A file above
+// 8 MiB has a chaining value of its SHA-256 for each piece in metadata.json (digest.go),
+// so that a part of it is verified without the rest.
 //
 // # How to save
 //

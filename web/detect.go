@@ -63,12 +63,13 @@ func (s *Server) detect(c *call) error {
 		return err
 	}
 	lines := c.wantsLines(format)
-	held, err := (*holding)(nil), error(nil)
-	if lines {
+	var held *holding
+	switch {
+	case lines:
 		held, err = c.enter(s.works.events, streamWeight)
-	} else if c.r.ContentLength > maxEventBody {
+	case c.r.ContentLength > maxEventBody:
 		err = tooManyEvents(tooLarge(maxEventBody))
-	} else {
+	default:
 		held, err = c.enterBody(s.works.events, answerFactor)
 	}
 	if err != nil {
@@ -93,11 +94,9 @@ func (s *Server) detectWhole(c *call, held *holding, m *scored, f detector.Forma
 	defer s.answers.Put(answer)
 	out := append((*answer)[:0], `{`...)
 	out = appendIdentity(out, m.version)
-	body := c.body(maxEventBody)
-	body.held, body.factor = held, answerFactor
 	turn := s.turn(c, true)
 	defer turn.give()
-	events := detector.NewReader(turn.body(body), f)
+	events := detector.NewReader(turn.body(c.heldBody(maxEventBody, held, answerFactor)), f)
 	out, err := appendResults(c.r.Context(), held, out, m.detector, events, o)
 	if err == nil {
 		err = nothingBeside(events)
@@ -222,9 +221,7 @@ func (c *call) readEvents(held *holding) ([]byte, error) {
 		return nil, tooManyEvents(tooLarge(maxEventBody))
 	}
 	var data bytes.Buffer
-	body := c.body(maxEventBody)
-	body.held, body.factor = held, answerFactor
-	if _, err := io.Copy(&data, body); err != nil {
+	if _, err := io.Copy(&data, c.heldBody(maxEventBody, held, answerFactor)); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	return data.Bytes(), nil

@@ -35,8 +35,7 @@ func (s *Server) secureTrain(c *call) error {
 		return err
 	}
 	defer held.leave()
-	events := c.body(s.options.MaxUpload)
-	events.held, events.factor = held, 1
+	events := c.heldBody(s.options.MaxUpload, held, 1)
 	var label registry.Label
 	trained, err := s.fit(c, events, detector.JSON, &trainBody{}, func(members []byte) error {
 		return DecodeJSON(members, &t)

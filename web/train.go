@@ -48,8 +48,7 @@ func (s *Server) train(c *call) error {
 		return err
 	}
 	defer held.leave()
-	body := c.body(s.options.MaxUpload)
-	body.held, body.factor = held, 1
+	body := c.heldBody(s.options.MaxUpload, held, 1)
 	t, err := s.fit(c, body, format, &said, func(members []byte) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
@@ -72,8 +71,8 @@ func (s *Server) train(c *call) error {
 	return s.created(c, v)
 }
 
-// fit reads a body of events to its end and trains on them. What stands beside them in a JSON
-// body goes to decode, which fills said.
+// fit reads a body of events to its end and trains on them. What stands beside them in
+// a JSON body goes to decode, which fills said.
 func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
 	ctx := c.r.Context()
 	turn := s.turn(c, false)

@@ -136,6 +136,13 @@ func (c *call) enterBody(g *detector.Gate, factor int64) (*holding, error) {
 	return c.enter(g, max(streamWeight, factor*c.r.ContentLength))
 }
 
+// heldBody is the body of a request that keeps factor bytes in memory for each of it.
+func (c *call) heldBody(limit int64, held *holding, factor int64) *requestBody {
+	body := c.body(limit)
+	body.held, body.factor = held, factor
+	return body
+}
+
 // turn is a request's turn to compute. It is held while bytes are worked on, and given
 // up while the caller is waited for: who is slow holds nobody up.
 type turn struct {

@@ -42,21 +42,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Hang:
 		strike()
 		p.hang(w, r)
-	case Answer503:
+	case Answer503, Answer500, Answer403, Answer409:
 		strike()
-		answerError(w, 503, "SlowDown")
-		return
-	case Answer500:
-		strike()
-		answerError(w, 500, "InternalError")
-		return
-	case Answer403:
-		strike()
-		answerError(w, 403, "AccessDenied")
-		return
-	case Answer409:
-		strike()
-		answerError(w, 409, "ConditionalRequestConflict")
+		rule.Fault.answer(w)
 		return
 	case SlowAnswer:
 		p.wait(rule.Delay)
@@ -80,10 +68,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 	case CommitThenHang:
 		p.hang(w, r)
-	case CommitThen500:
-		answerError(w, 500, "InternalError")
-	case CommitThen503:
-		answerError(w, 503, "ServiceUnavailable")
+	case CommitThen500, CommitThen503:
+		rule.Fault.answer(w)
 	default:
 		p.answer(w, answer, rule)
 	}
@@ -251,7 +237,19 @@ func reset(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-func answerError(w http.ResponseWriter, status int, code string) {
+// answer is that of a store which says that it did not do what it was asked for.
+func (f ProxyFault) answer(w http.ResponseWriter) {
+	status, code := http.StatusInternalServerError, "InternalError"
+	switch f {
+	case Answer503:
+		status, code = http.StatusServiceUnavailable, "SlowDown"
+	case CommitThen503:
+		status, code = http.StatusServiceUnavailable, "ServiceUnavailable"
+	case Answer403:
+		status, code = http.StatusForbidden, "AccessDenied"
+	case Answer409:
+		status, code = http.StatusConflict, "ConditionalRequestConflict"
+	}
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>on purpose</Message></Error>`, code)

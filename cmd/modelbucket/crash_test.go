@@ -132,8 +132,8 @@ func save(ctx context.Context, url, key string) (registry.Number, error) {
 	return v.Version, json.Unmarshal(body, &v)
 }
 
-// audit holds the diary against the bucket.
-func audit(t *testing.T, store string, d *diary) {
+// openRegistry opens the registry in a store, beside those of the nodes.
+func openRegistry(t *testing.T, store string) *registry.Registry {
 	t.Helper()
 	bucket, err := blob.Open(t.Context(), store, blob.Options{})
 	if err != nil {
@@ -143,6 +143,13 @@ func audit(t *testing.T, store string, d *diary) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// audit holds the diary against the bucket.
+func audit(t *testing.T, store string, d *diary) {
+	t.Helper()
+	r := openRegistry(t, store)
 	report, err := r.Check(t.Context(), registry.CheckOptions{Digests: true})
 	if err != nil {
 		t.Fatal(err)

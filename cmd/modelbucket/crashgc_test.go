@@ -24,14 +24,7 @@ import (
 // was deleted long ago, and old idempotency keys.
 func litter(t *testing.T, server *blobtest.Server, store string) {
 	t.Helper()
-	bucket, err := blob.Open(t.Context(), store, blob.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := registry.Open(t.Context(), bucket, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := openRegistry(t, store)
 	upload := func(key string, commit bool) {
 		u, err := r.Begin(t.Context(), registry.Publication{Tenant: "acme", Model: "fraud", Key: key})
 		if err == nil {

@@ -195,19 +195,7 @@ func startServePeer(b *testing.B, file []byte) (target string, ok bool) {
 	}
 	c := exec.Command(program, "testdata/peers/serve.py", path)
 	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { c.Process.Kill(); c.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	return strings.TrimSpace(line) + "/detect", true
+	return startPeer(b, c) + "/detect", true
 }
 
 // BenchmarkDetect asks a node on the embedded store, and FastAPI with scikit-learn, for

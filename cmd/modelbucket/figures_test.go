@@ -122,6 +122,12 @@ func startHop(b *testing.B, s *blobtest.Server, store string) string {
 	}
 	c := exec.Command("hop", s.Endpoint, s.AccessKey, u.Host)
 	c.Env, c.Stderr = append(os.Environ(), "HOP_SECRET_KEY="+s.SecretKey), os.Stderr
+	return startPeer(b, c)
+}
+
+// startPeer starts a server that prints its address, and ends it with the benchmark.
+func startPeer(b *testing.B, c *exec.Cmd) (address string) {
+	b.Helper()
 	out, err := c.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)

@@ -2,21 +2,6 @@ package forest
 
 import "math"
 
-// Step is a scaler that is fitted: what a row goes through before it comes to the forest.
-type Step interface {
-	// Transform writes the scaled rows x to dst, which has the same length and may be x.
-	Transform(dst, x []float64)
-	// Width is the number of values of a row.
-	Width() int
-	// Validate checks everything that Transform relies on.
-	Validate() error
-	// Bytes is the memory that the step holds.
-	Bytes() int64
-}
-
-// Width is the number of values of a row.
-func (s *Scaler) Width() int { return s.Features }
-
 // MinMax is a fitted MinMaxScaler: z = x * Scale + Min, column by column.
 type MinMax struct {
 	Scale, Min []float64

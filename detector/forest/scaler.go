@@ -5,6 +5,18 @@ import (
 	"math"
 )
 
+// Step is a scaler that is fitted: what a row goes through before it comes to the forest.
+type Step interface {
+	// Transform writes the scaled rows x to dst, which has the same length and may be x.
+	Transform(dst, x []float64)
+	// Width is the number of values of a row.
+	Width() int
+	// Validate checks everything that Transform relies on.
+	Validate() error
+	// Bytes is the memory that the step holds.
+	Bytes() int64
+}
+
 // Scaler is a fitted StandardScaler: z = (x - Mean) / Scale, column by column.
 type Scaler struct {
 	// Mean is nil for with_mean=False, Scale and Var for with_std=False.
@@ -56,6 +68,9 @@ func FitScaler(x []float64, n, d int, order Summation) (*Scaler, error) {
 	}
 	return s, nil
 }
+
+// Width is the number of values of a row.
+func (s *Scaler) Width() int { return s.Features }
 
 // Transform writes the scaled rows x to dst, which has the same length and may be x.
 func (s *Scaler) Transform(dst, x []float64) {

@@ -234,10 +234,11 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// xz files of several blocks could ask for a window each.
-func TestManyBlocks(t *testing.T) {
+// xzOf packs a whole file.
+func xzOf(t *testing.T, c xz.WriterConfig) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	w, err := xz.WriterConfig{BlockSize: 1000}.NewWriter(&b)
+	w, err := c.NewWriter(&b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +248,12 @@ func TestManyBlocks(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := joblib.Read(&b, limit); !errors.Is(err, joblib.ErrMalformed) || !strings.Contains(err.Error(), "several blocks") {
+	return b.Bytes()
+}
+
+// xz files of several blocks could ask for a window each.
+func TestManyBlocks(t *testing.T) {
+	if _, err := joblib.Read(bytes.NewReader(xzOf(t, xz.WriterConfig{BlockSize: 1000})), limit); !errors.Is(err, joblib.ErrMalformed) || !strings.Contains(err.Error(), "several blocks") {
 		t.Errorf("%v, want ErrMalformed for several blocks", err)
 	}
 }
@@ -255,21 +261,10 @@ func TestManyBlocks(t *testing.T) {
 // Each checksum that an xz file may have counts.
 func TestXZChecksums(t *testing.T) {
 	for name, check := range map[string]byte{"CRC-32": xz.CRC32, "CRC-64": xz.CRC64, "SHA-256": xz.SHA256, "none": xz.None} {
-		var b bytes.Buffer
-		w, err := xz.WriterConfig{CheckSum: check, NoCheckSum: check == xz.None}.NewWriter(&b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(plain(t, whole)); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := joblib.Read(bytes.NewReader(b.Bytes()), limit); err != nil {
+		damaged := xzOf(t, xz.WriterConfig{CheckSum: check, NoCheckSum: check == xz.None})
+		if _, err := joblib.Read(bytes.NewReader(damaged), limit); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		damaged := b.Bytes()
 		damaged[len(damaged)-30] ^= 1 // in the checksum, or before
 		if _, err := joblib.Read(bytes.NewReader(damaged), limit); !errors.Is(err, joblib.ErrMalformed) {
 			t.Errorf("%s, damaged: %v", name, err)
