@@ -1,14 +1,12 @@
 package detector
 
-// tableRows is how many rows a detector scores before it gets tables for batches: what
-// they save on as many is what it takes to make them.
-const tableRows = 4000
+import "modelbucket/detector/forest"
 
 // count counts rows that were scored without tables, and asks for tables when there
-// have been enough.
+// have been forest.TableRows.
 func (d *Detector) count(rows int) {
 	n := int64(rows)
-	if after := d.rows.Add(n); after >= tableRows && after-n < tableRows {
+	if after := d.rows.Add(n); after >= forest.TableRows && after-n < forest.TableRows {
 		if d.wanted != nil {
 			d.wanted()
 			return

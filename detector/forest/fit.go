@@ -47,8 +47,8 @@ func fit(ctx context.Context, x []float64, n, d int, p Params) (*Forest, []float
 	return f, scores, nil
 }
 
-// tableRows is how many rows make up for the time that it takes to make Tables.
-const tableRows = 4000
+// TableRows is how many rows make up for the time that it takes to make Tables.
+const TableRows = 4000
 
 // ScoreAll gives ScoreSamples of all rows x by the fastest means that there is for so
 // many of them. An error is Validate's or the context's.
@@ -59,7 +59,7 @@ func (f *Forest) ScoreAll(ctx context.Context, x []float64) ([]float64, error) {
 	}
 	sum := c.sumBlock
 	scores := make([]float64, len(x)/f.Features)
-	if len(scores) >= tableRows {
+	if len(scores) >= TableRows {
 		if plan, ok := c.PlanTables(); ok {
 			sum = plan.Build().sumBlock
 		}
