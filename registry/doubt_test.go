@@ -189,6 +189,76 @@ func TestLateChangeIsNotDenied(t *testing.T) {
 	})
 }
 
+// doubled is a line on which the first write of an object goes out twice: the second
+// answer, "precondition failed", is the one that comes. then acts before the next call
+// for that object; its error takes the place of that and all later ones.
+func doubled(bucket blob.Bucket, ending string, then func() error) *hooked {
+	sent := false
+	return &hooked{
+		Bucket: bucket,
+		before: func(_, key string) error {
+			if sent && strings.HasSuffix(key, ending) {
+				return then()
+			}
+			return nil
+		},
+		after: func(operation, key string) error {
+			if sent || operation != blobtest.Put || !strings.HasSuffix(key, ending) {
+				return nil
+			}
+			sent = true
+			return blob.ErrPrecondition
+		},
+	}
+}
+
+// What is in the way of a save may be the save itself. As long as nobody has looked, it
+// can't be said that nothing was saved.
+func TestOwnRecordInTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := blob.NewMemory()
+		line := doubled(bucket, "998-1.json", fail(errNotSent))
+		_, err := publish(t.Context(), open(t, line), registry.Publication{Key: "k"}, "x")
+		wantErr(t, "publish", err, registry.ErrOutcomeUnknown)
+		v, err := publish(t.Context(), open(t, bucket), registry.Publication{Key: "k"}, "x")
+		if err != nil || v.Version != 1 {
+			t.Errorf("repeated: got %+v, %v; want version 1", v, err)
+		}
+	})
+}
+
+// Who set an alias is told of his own change, also where another has followed it before
+// he could look.
+func TestOwnAliasInTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := blob.NewMemory()
+		other := open(t, bucket)
+		mustPublish(t, other, registry.Publication{}, "one")
+		mustPublish(t, other, registry.Publication{}, "two")
+		set := func(r *registry.Registry, to registry.Number) *registry.AliasInfo {
+			a, err := r.SetAlias(t.Context(), acme, fraud, "champion", registry.AliasChange{To: to})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		followed := false
+		line := doubled(bucket, "champion.json", func() error {
+			if !followed {
+				followed = true
+				set(other, 2)
+			}
+			return nil
+		})
+		if a := set(open(t, line), 1); !followed || a.Version != 1 || a.Revision != 1 {
+			t.Errorf("followed: %v; got version %d at revision %d, want 1 at 1", followed, a.Version, a.Revision)
+		}
+		if a := set(other, 1); a.Revision != 3 {
+			t.Errorf("the next: got revision %d, want 3", a.Revision)
+		}
+	})
+}
+
 // A file that may still land is not followed by another attempt in the same folder.
 func TestUnclearFileEndsUpload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -192,9 +192,9 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 			if !sent {
 				return nil, undecided(err)
 			}
-		case errors.Is(err, blob.ErrUnavailable), ctx.Err() != nil:
-			sent = true
-		case !errors.Is(err, blob.ErrPrecondition):
+		case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrPrecondition), ctx.Err() != nil:
+			sent = true // what is in the way may be the same request, sent twice on its way
+		default:
 			return nil, undecided(err)
 		}
 		// Ours from an earlier try, or another's? Only the object itself can tell.

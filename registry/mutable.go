@@ -92,7 +92,9 @@ func update[T any, P mutable[T]](ctx context.Context, r *Registry, key, nonce st
 		case lastErr == nil:
 			return next, nil
 		case errors.Is(lastErr, blob.ErrPrecondition), errors.Is(lastErr, blob.ErrNotFound):
-			lastErr = nil // may be one's own earlier try that is in the way: the next read tells
+			// What is in the way may be one's own earlier try, or this one, sent twice on
+			// its way: the next read tells.
+			sent, lastErr = next, nil
 		case errors.Is(lastErr, blob.ErrNotSent) && sent == nil:
 			return nil, undecided(key, false, lastErr)
 		case errors.Is(lastErr, blob.ErrNotSent):

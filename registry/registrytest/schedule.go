@@ -85,7 +85,8 @@ const (
 	before  fault = "before"
 	lost    fault = "lost"
 	late    fault = "late"
-	twice   fault = "twice"
+	twice   fault = "twice"  // once more later, and the first answer counts
+	resent  fault = "resent" // once more at once, and the second answer counts
 	slow    fault = "slow"
 	cut     fault = "cut"
 	flip    fault = "flip"
@@ -239,8 +240,10 @@ func (w *world) decide(c *call) {
 		c.fault = slow
 	case c.change && kind < 85:
 		c.fault = late
-	case c.change:
+	case c.change && kind < 93:
 		c.fault = twice
+	case c.change:
+		c.fault = resent
 	case c.kind == blobtest.Get && kind < 80:
 		c.fault = cut
 	case c.kind == blobtest.Get && w.flips:
@@ -366,6 +369,9 @@ func (w *world) carryOut(c *call) error {
 	case twice:
 		err = w.apply(c)
 		w.postpone(c, time.Duration(w.random.Int64N(int64(lateLimit))))
+	case resent:
+		w.apply(c)
+		err = w.apply(c)
 	case cut, flip:
 		if err = w.apply(c); err == nil {
 			err = c.spoil(c.fault)

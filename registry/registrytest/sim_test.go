@@ -96,8 +96,8 @@ func TestSimulation(t *testing.T) {
 		t.Errorf("of %d requests only %d were unknown and %d repeated: that proves little", f.requests, f.unknown, f.repeated)
 	}
 	for _, what := range []string{
-		"put not sent", "put before", "put lost", "put slow", "put late", "put twice",
-		"delete not sent", "delete before", "delete lost", "delete slow", "delete late", "delete twice",
+		"put not sent", "put before", "put lost", "put slow", "put late", "put twice", "put resent",
+		"delete not sent", "delete before", "delete lost", "delete slow", "delete late", "delete twice", "delete resent",
 		"get not sent", "get before", "get lost", "get slow", "get cut", "get flip",
 		"stat not sent", "stat before", "stat lost", "stat slow",
 		"list not sent", "list before", "list lost", "list slow", "list later page", "left behind",
