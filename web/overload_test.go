@@ -117,7 +117,7 @@ func TestOverload(t *testing.T) {
 				if statuses[http.StatusTooManyRequests] == 0 || shed != callers-int(max(1, held/weightOf(row.name, size))) || len(statuses) > 2 {
 					t.Errorf("statuses %v while %d bytes are held", statuses, held)
 				}
-				t.Logf("overload.%s: of %d slow callers of one tenant %d let in (%d MiB of %d), %d waited, %d × 429, %d × 503; another tenant served in %v",
+				t.Logf("overload.%s: %d slow callers of one tenant, %d let in (%d MiB of %d), %d waited, %d × 429, %d × 503; another tenant served in %v",
 					row.name, callers, callers-shed, held>>20, each>>20, waiting, statuses[429], statuses[503], time.Since(began)-15*time.Second)
 				mu.Unlock()
 				close(over)
