@@ -298,7 +298,7 @@ func TestLatestFromTornListing(t *testing.T) {
 		mustPublish(t, other, registry.Publication{}, "x")
 	}
 	drop("acme/fraud:3") // so that one listing is not enough
-	torn := &tornList{Bucket: bucket, whole: 1, between: func() { drop("acme/fraud:1"); drop("acme/fraud:2") }}
+	torn := &tornList{Bucket: bucket, whole: 1, hidden: "-1.tombstone.json", between: func() { drop("acme/fraud:1"); drop("acme/fraud:2") }}
 	_, err := open(t, torn).Resolve(t.Context(), ref(t, "acme/fraud"))
 	if torn.between != nil {
 		t.Fatal("no listing was torn")
@@ -306,11 +306,41 @@ func TestLatestFromTornListing(t *testing.T) {
 	wantErr(t, "latest", err, registry.ErrVersionNotFound)
 }
 
-// tornList lists a log while something happens: of what was added meanwhile it shows
-// the newer version's part. Some listings before are whole.
+// A listing may show a number that was added while it was made, and not the one before.
+// Here it shows that 5 and 2 are deleted, and not 4. Latest was never 1.
+func TestLatestFromListingWithGap(t *testing.T) {
+	bucket := blob.NewMemory()
+	other := open(t, bucket)
+	drop := func(name string) {
+		if _, err := other.DeleteVersion(t.Context(), ref(t, name), registry.Deletion{}); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		mustPublish(t, other, registry.Publication{}, "x")
+	}
+	drop("acme/fraud:3")
+	torn := &tornList{Bucket: bucket, whole: 1, hidden: "-4.json", between: func() {
+		mustPublish(t, other, registry.Publication{}, "x")
+		mustPublish(t, other, registry.Publication{}, "x")
+		drop("acme/fraud:5")
+		drop("acme/fraud:2")
+	}}
+	v, err := open(t, torn).Resolve(t.Context(), ref(t, "acme/fraud"))
+	if torn.between != nil {
+		t.Fatal("no listing was torn")
+	}
+	if err != nil || v.Version != 4 {
+		t.Errorf("latest: got %+v, %v; want version 4", v, err)
+	}
+}
+
+// tornList lists a log while something happens: of what was added meanwhile it hides
+// one key. Some listings before are whole.
 type tornList struct {
 	blob.Bucket
 	whole   int
+	hidden  string // the end of the key
 	between func()
 }
 
@@ -327,7 +357,7 @@ func (b *tornList) List(ctx context.Context, o blob.ListOptions) (blob.Page, err
 	page, err := b.Bucket.List(ctx, o)
 	kept := page.Objects[:0]
 	for _, o := range page.Objects {
-		if !strings.HasSuffix(o.Key, "-1.tombstone.json") {
+		if !strings.HasSuffix(o.Key, b.hidden) {
 			kept = append(kept, o)
 		}
 	}

@@ -150,7 +150,7 @@ func (r *Registry) top(ctx context.Context, s series) (Number, error) {
 // other answer is read again in order, log first, and holds only if no number was
 // added meanwhile and the version is still not deleted: a listing need not show one
 // moment (a folder is read name by name), and so may show a later deletion and not an
-// earlier one.
+// earlier one, or a later number and not the one before it.
 //
 // The top is one key: a store may have to read a whole folder for a second one. Its
 // tombstone is looked for beside the listing where an earlier call gives a good guess.
@@ -211,7 +211,9 @@ func (r *Registry) latest(ctx context.Context, s series, read bool) (n Number, e
 	return 0, fmt.Errorf("latest of %s: %w: others kept adding and deleting versions", s, ErrConflict)
 }
 
-// scanLatest walks the log down to the first number that is not deleted.
+// scanLatest walks the log down to the first number that is not deleted. top is the
+// highest number of which it has seen all below: where numbers, which have no gaps, are
+// missing between others, those were added while the listing was made.
 func (r *Registry) scanLatest(ctx context.Context, s series) (top, alive Number, err error) {
 	var before Number
 	for limit := keysForScan; ; limit = keysForPage {
@@ -220,7 +222,9 @@ func (r *Registry) scanLatest(ctx context.Context, s series) (top, alive Number,
 			return 0, 0, err
 		}
 		for _, e := range page {
-			top = max(top, e.number)
+			if e.number != before-1 { // the first, or below a gap
+				top = e.number
+			}
 			before = e.number
 			if e.deleted {
 				continue
