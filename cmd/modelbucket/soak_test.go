@@ -26,7 +26,7 @@ func soakLength() (length, nodeLives, serverLives time.Duration) {
 
 const (
 	soakNodes   = 3
-	soakWriters = 16
+	soakWriters = 32
 	soakModels  = 20
 )
 
@@ -46,7 +46,7 @@ func weather() (rules []blobtest.ProxyRule) {
 	return rules
 }
 
-// TestSoak: three nodes on one bucket work for 16 writers while a fifth of the calls to
+// TestSoak: three nodes on one bucket work for 32 writers while a fifth of the calls to
 // the store fail, nodes are killed and started again, and so is the store's server. No
 // answer contradicts another; and at the end all that was acknowledged is there, each
 // save once, and nothing else.
