@@ -140,9 +140,7 @@ func TestCollectDeletedVersions(t *testing.T) {
 		for i := range 4 {
 			mustPublish(t, r, registry.Publication{Label: label(i + 1)}, "content")
 		}
-		if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:2"), registry.Deletion{}); err != nil {
-			t.Fatal(err)
-		}
+		mustDelete(t, r, "acme/fraud:2")
 		time.Sleep(6 * 24 * time.Hour)
 		if report := collect(t, r, registry.CollectOptions{}); report.Versions != 0 {
 			t.Errorf("within the retention: %+v", report)
@@ -413,9 +411,7 @@ func TestClocksThatDiffer(t *testing.T) {
 				bucket := skewed{blob.NewMemory(), skew}
 				r := open(t, bucket)
 				mustPublish(t, r, registry.Publication{}, "x")
-				if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-					t.Fatal(err)
-				}
+				mustDelete(t, r, "acme/fraud:1")
 				u := begin(t, r)
 				if report := collect(t, r, registry.CollectOptions{}); report.Condemned+report.Versions != 0 {
 					t.Fatalf("collected what is young: %+v", report)

@@ -63,9 +63,7 @@ func TestDeleteRefusedWhileAliasNamesIt(t *testing.T) {
 	if _, err := r.DeleteAlias(t.Context(), acme, fraud, "champion", registry.AliasChange{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-		t.Error(err)
-	}
+	mustDelete(t, r, "acme/fraud:1")
 	wantClean(t, r)
 }
 
@@ -115,9 +113,7 @@ func TestRestore(t *testing.T) {
 	r := open(t, blob.NewMemory())
 	mustPublish(t, r, registry.Publication{Label: "v1", Description: "good", UserMetadata: []byte(`{"a":1}`)}, "one")
 	mustPublish(t, r, registry.Publication{}, "two")
-	if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-		t.Fatal(err)
-	}
+	mustDelete(t, r, "acme/fraud:1")
 	for _, from := range []string{"acme/fraud:1", "acme/fraud:v1"} {
 		p := registry.Publication{Tenant: acme, Model: fraud, By: "ops", Key: "restore"}
 		v, err := r.Copy(t.Context(), ref(t, from), p)

@@ -289,11 +289,7 @@ func TestUnclearFileEndsUpload(t *testing.T) {
 func TestLatestFromTornListing(t *testing.T) {
 	bucket := blob.NewMemory()
 	other := open(t, bucket)
-	drop := func(name string) {
-		if _, err := other.DeleteVersion(t.Context(), ref(t, name), registry.Deletion{}); err != nil {
-			t.Error(err)
-		}
-	}
+	drop := func(name string) { mustDelete(t, other, name) }
 	for range 3 {
 		mustPublish(t, other, registry.Publication{}, "x")
 	}
@@ -311,11 +307,7 @@ func TestLatestFromTornListing(t *testing.T) {
 func TestLatestFromListingWithGap(t *testing.T) {
 	bucket := blob.NewMemory()
 	other := open(t, bucket)
-	drop := func(name string) {
-		if _, err := other.DeleteVersion(t.Context(), ref(t, name), registry.Deletion{}); err != nil {
-			t.Error(err)
-		}
-	}
+	drop := func(name string) { mustDelete(t, other, name) }
 	for range 3 {
 		mustPublish(t, other, registry.Publication{}, "x")
 	}
@@ -540,9 +532,7 @@ func TestDamagedReadBack(t *testing.T) {
 				if got, err := content(t.Context(), clean, resolve(t, clean, "acme/fraud:1"), "model.joblib", blob.Range{}); err != nil || got != "content" {
 					t.Errorf("got %q, %v", got, err)
 				}
-				if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-					t.Error(err)
-				}
+				mustDelete(t, r, "acme/fraud:1")
 				if len(faulty.Fired()) != 2 {
 					t.Errorf("both faults were to fire: %v", faulty.Fired())
 				}

@@ -149,9 +149,7 @@ func TestVersionsWhileTheyChange(t *testing.T) {
 			break
 		}
 		mustPublish(t, r, registry.Publication{}, "new")
-		if _, err := r.DeleteVersion(t.Context(), ref(t, fmt.Sprintf("acme/fraud:%d", q.Before)), registry.Deletion{}); err != nil {
-			t.Fatal(err)
-		}
+		mustDelete(t, r, fmt.Sprintf("acme/fraud:%d", q.Before))
 	}
 	for i, n := range got {
 		if n != registry.Number(60-i) {

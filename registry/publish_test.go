@@ -55,9 +55,7 @@ func TestLabelTaken(t *testing.T) {
 	if !strings.Contains(err.Error(), "version 1") {
 		t.Errorf("the error does not say whose it is: %v", err)
 	}
-	if _, err := r.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-		t.Fatal(err)
-	}
+	mustDelete(t, r, "acme/fraud:1")
 	_, err = publish(t.Context(), other, registry.Publication{Label: "v1"}, "two")
 	wantErr(t, "the label of a deleted version", err, registry.ErrLabelTaken)
 	_, err = r.Resolve(t.Context(), ref(t, "acme/fraud:v1"))

@@ -207,9 +207,7 @@ func TestLatestWhileOneComes(t *testing.T) {
 		bucket := &hooked{Bucket: blob.NewMemory()}
 		r, other := open(t, bucket), open(t, bucket.Bucket)
 		mustPublish(t, other, registry.Publication{}, "deleted")
-		if _, err := other.DeleteVersion(t.Context(), ref(t, "acme/fraud:1"), registry.Deletion{}); err != nil {
-			t.Fatal(err)
-		}
+		mustDelete(t, other, "acme/fraud:1")
 		calls := 0
 		bucket.before = func(string, string) error {
 			if calls++; calls == nth {

@@ -64,6 +64,13 @@ func mustPublish(t testing.TB, r *registry.Registry, p registry.Publication, con
 	return v
 }
 
+func mustDelete(t testing.TB, r *registry.Registry, version string) {
+	t.Helper()
+	if _, err := r.DeleteVersion(t.Context(), ref(t, version), registry.Deletion{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func ref(t testing.TB, s string) registry.Ref {
 	t.Helper()
 	ref, err := registry.ParseRef(s)
