@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,79 +15,6 @@ import (
 	"modelbucket/blob/blobtest"
 	"modelbucket/registry"
 )
-
-// hooked lets a test act right before and right after the calls that a node makes. An
-// error of before takes the place of the call.
-type hooked struct {
-	blob.Bucket
-	before func(operation, key string) error
-	after  func(operation, key string) error
-
-	mu sync.Mutex // one hook at a time
-}
-
-func (b *hooked) call(operation, key string, do func() error) error {
-	if err := b.hook(b.before, operation, key); err != nil {
-		return err
-	}
-	err := do()
-	return errors.Join(err, b.hook(b.after, operation, key))
-}
-
-func (b *hooked) hook(f func(string, string) error, operation, key string) error {
-	if f == nil {
-		return nil
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return f(operation, key)
-}
-
-func (b *hooked) Get(ctx context.Context, key string, r blob.Range) (body io.ReadCloser, o blob.Object, err error) {
-	err = b.call(blobtest.Get, key, func() error { body, o, err = b.Bucket.Get(ctx, key, r); return err })
-	return body, o, err
-}
-
-func (b *hooked) Stat(ctx context.Context, key string) (o blob.Object, err error) {
-	err = b.call(blobtest.Stat, key, func() error { o, err = b.Bucket.Stat(ctx, key); return err })
-	return o, err
-}
-
-func (b *hooked) List(ctx context.Context, o blob.ListOptions) (page blob.Page, err error) {
-	err = b.call(blobtest.List, o.Prefix, func() error { page, err = b.Bucket.List(ctx, o); return err })
-	return page, err
-}
-
-func (b *hooked) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (object blob.Object, err error) {
-	err = b.call(blobtest.Put, key, func() error { object, err = b.Bucket.Put(ctx, key, body, o); return err })
-	return object, err
-}
-
-func (b *hooked) Delete(ctx context.Context, key string) error {
-	return b.call(blobtest.Delete, key, func() error { return b.Bucket.Delete(ctx, key) })
-}
-
-// on makes a hook that acts at the nth call of an operation on a key that ends so, and
-// on all calls where n is 0.
-func on(operation, ending string, n int, act func() error) func(string, string) error {
-	seen := 0
-	return func(o, key string) error {
-		if o != operation || !strings.HasSuffix(key, ending) {
-			return nil
-		}
-		if seen++; n != 0 && seen != n {
-			return nil
-		}
-		return act()
-	}
-}
-
-var (
-	errUnclear = fmt.Errorf("%w: on purpose", blob.ErrUnavailable)
-	errNotSent = fmt.Errorf("%w: %w: on purpose", blob.ErrUnavailable, blob.ErrNotSent)
-)
-
-func fail(err error) func() error { return func() error { return err } }
 
 // A store that takes no writes is no conflict with anybody. Whether something may have
 // been changed depends on whether anything was sent.
@@ -189,29 +114,6 @@ func TestLateChangeIsNotDenied(t *testing.T) {
 	})
 }
 
-// doubled is a line on which the first write of an object goes out twice: the second
-// answer, "precondition failed", is the one that comes. then acts before the next call
-// for that object; its error takes the place of that and all later ones.
-func doubled(bucket blob.Bucket, ending string, then func() error) *hooked {
-	sent := false
-	return &hooked{
-		Bucket: bucket,
-		before: func(_, key string) error {
-			if sent && strings.HasSuffix(key, ending) {
-				return then()
-			}
-			return nil
-		},
-		after: func(operation, key string) error {
-			if sent || operation != blobtest.Put || !strings.HasSuffix(key, ending) {
-				return nil
-			}
-			sent = true
-			return blob.ErrPrecondition
-		},
-	}
-}
-
 // What is in the way of a save may be the save itself. As long as nobody has looked, it
 // can't be said that nothing was saved.
 func TestOwnRecordInTheWay(t *testing.T) {
@@ -282,79 +184,6 @@ func TestUnclearFileEndsUpload(t *testing.T) {
 		wantErr(t, "the second file", fileErr, registry.ErrInvalid)
 		wantErr(t, "commit", err, registry.ErrInvalid)
 	})
-}
-
-// A listing need not show one moment: here it shows that version 2 is deleted, and not
-// that version 1 was deleted before that. Latest was never 1 after its deletion.
-func TestLatestFromTornListing(t *testing.T) {
-	bucket := blob.NewMemory()
-	other := open(t, bucket)
-	drop := func(name string) { mustDelete(t, other, name) }
-	for range 3 {
-		mustPublish(t, other, registry.Publication{}, "x")
-	}
-	drop("acme/fraud:3") // so that one listing is not enough
-	torn := &tornList{Bucket: bucket, whole: 1, hidden: "-1.tombstone.json", between: func() { drop("acme/fraud:1"); drop("acme/fraud:2") }}
-	_, err := open(t, torn).Resolve(t.Context(), ref(t, "acme/fraud"))
-	if torn.between != nil {
-		t.Fatal("no listing was torn")
-	}
-	wantErr(t, "latest", err, registry.ErrVersionNotFound)
-}
-
-// A listing may show a number that was added while it was made, and not the one before.
-// Here it shows that 5 and 2 are deleted, and not 4. Latest was never 1.
-func TestLatestFromListingWithGap(t *testing.T) {
-	bucket := blob.NewMemory()
-	other := open(t, bucket)
-	drop := func(name string) { mustDelete(t, other, name) }
-	for range 3 {
-		mustPublish(t, other, registry.Publication{}, "x")
-	}
-	drop("acme/fraud:3")
-	torn := &tornList{Bucket: bucket, whole: 1, hidden: "-4.json", between: func() {
-		mustPublish(t, other, registry.Publication{}, "x")
-		mustPublish(t, other, registry.Publication{}, "x")
-		drop("acme/fraud:5")
-		drop("acme/fraud:2")
-	}}
-	v, err := open(t, torn).Resolve(t.Context(), ref(t, "acme/fraud"))
-	if torn.between != nil {
-		t.Fatal("no listing was torn")
-	}
-	if err != nil || v.Version != 4 {
-		t.Errorf("latest: got %+v, %v; want version 4", v, err)
-	}
-}
-
-// tornList lists a log while something happens: of what was added meanwhile it hides
-// one key. Some listings before are whole.
-type tornList struct {
-	blob.Bucket
-	whole   int
-	hidden  string // the end of the key
-	between func()
-}
-
-func (b *tornList) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
-	if !strings.HasSuffix(o.Prefix, "_versions/") || b.between == nil {
-		return b.Bucket.List(ctx, o)
-	}
-	if b.whole > 0 {
-		b.whole--
-		return b.Bucket.List(ctx, o)
-	}
-	b.between()
-	b.between = nil
-	page, err := b.Bucket.List(ctx, o)
-	kept := page.Objects[:0]
-	for _, o := range page.Objects {
-		if !strings.HasSuffix(o.Key, b.hidden) {
-			kept = append(kept, o)
-		}
-	}
-	page.Objects = kept
-	return page, err
 }
 
 // Who sets an alias and meets a deletion takes back its own change, and nobody else's.
