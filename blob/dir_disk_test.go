@@ -254,3 +254,30 @@ func FuzzDirKeys(f *testing.F) {
 		}
 	})
 }
+
+// A folder may go between being opened and being read: it was empty then.
+func TestDirListsFoldersThatGo(t *testing.T) {
+	b := openDir(t, t.TempDir())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			_, err := b.Put(t.Context(), "a/b/c", strings.NewReader("x"), blob.PutOptions{Size: 1})
+			if err := errors.Join(err, b.Delete(t.Context(), "a/b/c")); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		if _, err := b.List(t.Context(), blob.ListOptions{Prefix: "a/", Limit: 10}); err != nil {
+			t.Errorf("List: %v", err)
+			<-done
+			return
+		}
+	}
+}

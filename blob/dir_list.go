@@ -150,7 +150,7 @@ func (d *Dir) holds(path string) (bool, error) {
 }
 
 // readNames reads a folder. One that is absent, or no folder at all, is empty: it may
-// have gone since its name was read.
+// have gone since its name was read, or since it was opened.
 func readNames(root *os.Root, path string) ([]string, error) {
 	f, err := root.Open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -160,7 +160,7 @@ func readNames(root *os.Root, path string) ([]string, error) {
 		return nil, err
 	}
 	names, err := f.Readdirnames(-1)
-	if errors.Is(err, syscall.ENOTDIR) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		names, err = nil, nil
 	}
 	return names, errors.Join(err, f.Close())
