@@ -72,23 +72,24 @@ func (r *Registry) noAlias(ctx context.Context, s series, a Alias) error {
 	return fmt.Errorf("%w: %s has no alias %s", ErrAliasNotFound, s, a)
 }
 
+// aliasNames lists the aliases of a model, the removed ones too.
+func (r *Registry) aliasNames(ctx context.Context, s series) ([]Alias, error) {
+	var names []Alias
+	err := r.each(ctx, s.aliasesPrefix(), func(o blob.Object) error {
+		if l := s.locate(o.Key); l.kind == kindAlias {
+			names = append(names, Alias(l.name))
+		}
+		return nil
+	})
+	return names, err
+}
+
 // Aliases reads the aliases of a model that are set, in the order of the listing.
 func (r *Registry) Aliases(ctx context.Context, t Tenant, m Model) ([]*AliasInfo, error) {
 	s := series{t, m}
-	var names []Alias
-	for after := ""; ; {
-		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.aliasesPrefix(), StartAfter: after})
-		if err != nil {
-			return nil, fmt.Errorf("list aliases of %s: %w", s, err)
-		}
-		for _, o := range page.Objects {
-			if l := s.locate(o.Key); l.kind == kindAlias {
-				names = append(names, Alias(l.name))
-			}
-		}
-		if after = page.Next; after == "" {
-			break
-		}
+	names, err := r.aliasNames(ctx, s)
+	if err != nil {
+		return nil, err
 	}
 	bodies := make([]*aliasBody, len(names))
 	g, gctx := errgroup.WithContext(ctx)
@@ -159,7 +160,8 @@ func (b *aliasBody) before() Number {
 
 // SetAlias moves an alias to version c.To by compare-and-swap, or makes it. Who deletes
 // a version looks for aliases before and after; who sets one looks for the deletion
-// before and after, and takes the change back: one of the two always sees the other.
+// before and after, and takes the change back: one of the two always sees the other. Where
+// that one does nothing more, as its node died, the collector takes the change back.
 func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
@@ -184,7 +186,8 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	if set.Version != c.To { // the change was made earlier, and another has followed it
 		return nil, err
 	}
-	return nil, errors.Join(err, r.takeBack(ctx, s, a, set, c.By))
+	_, undone := r.takeBack(ctx, s, a, set, c.By, fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version))
+	return nil, errors.Join(err, undone)
 }
 
 // alive is nil when version n is there and not deleted.
@@ -200,35 +203,49 @@ func (r *Registry) alive(ctx context.Context, s series, n Number) error {
 }
 
 // takeBack undoes a change that met a deletion, unless another has followed it: the
-// alias names again what it named before, or nothing where that is deleted too.
-func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBody, by string) error {
-	before := set.before()
+// alias names again what it named before, or nothing where that is deleted too. note
+// goes into its history. done tells that this call, and nobody else, undid it.
+func (r *Registry) takeBack(ctx context.Context, s series, a Alias, set *aliasBody, by, note string) (done bool, err error) {
 	for {
+		to, err := r.unlessDeleted(ctx, s, set.before())
+		if err != nil {
+			return done, outcome(true, fmt.Errorf("alias %s may still name version %d: %w", a, set.Version, err))
+		}
 		back, err := update(ctx, r, s.aliasKey(a), "", func(now *aliasBody) (*aliasBody, error) {
 			if now == nil || now.Revision != set.Revision {
 				return nil, errKeep
 			}
-			c := AliasChange{To: before, By: by, Note: fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version)}
-			return c.next(now, r.stamp()), nil
+			return AliasChange{To: to, By: by, Note: note}.next(now, r.stamp()), nil
 		})
 		switch {
 		case errors.Is(err, errKeep):
-			return nil
+			return done, nil
 		case err != nil:
-			return outcome(true, fmt.Errorf("alias %s may still name version %d: %w", a, set.Version, err))
-		case before == 0:
-			return nil
+			return done, outcome(true, fmt.Errorf("alias %s may still name version %d: %w", a, set.Version, err))
 		}
+		done = true
 		// Whoever deletes that one looked for aliases, perhaps before this was undone.
-		err = r.alive(ctx, s, before)
+		still, err := r.unlessDeleted(ctx, s, to)
 		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, ErrVersionDeleted):
-			return outcome(true, fmt.Errorf("whether version %d was deleted meanwhile: %w", before, err))
+		case err != nil:
+			return done, outcome(true, fmt.Errorf("whether version %d was deleted meanwhile: %w", to, err))
+		case still == to:
+			return done, nil
 		}
-		set, before = back, 0
+		set = back
 	}
+}
+
+// unlessDeleted is n while that version is there, and 0 once it is deleted.
+func (r *Registry) unlessDeleted(ctx context.Context, s series, n Number) (Number, error) {
+	if n == 0 {
+		return 0, nil
+	}
+	_, deleted, err := r.state(ctx, s, n)
+	if err != nil || deleted {
+		return 0, err
+	}
+	return n, nil
 }
 
 // DeleteAlias removes an alias; c.To does not matter. Its history stays and goes on

@@ -355,7 +355,11 @@ func (c *checker) other(ctx context.Context, f *found, l location, key string) e
 		}
 		_, deleted, err := c.r.state(ctx, f.s, a.Version)
 		if err == nil && deleted {
-			c.problem(key, "names version %d, which is deleted", a.Version)
+			advice := "set it to another version, or delete it"
+			if slices.ContainsFunc(f.others, func(l location) bool { return l.kind == kindTrash && l.covers(a.Version) }) {
+				advice += "; else the next pass of gc takes it back"
+			}
+			c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf("names version %d, which is deleted", a.Version), advice})
 		}
 		return err
 	}

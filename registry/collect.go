@@ -33,7 +33,8 @@ type CollectOptions struct {
 	// Confirm is how long it stays condemned before its files are deleted (0: 2 h; less
 	// than 1 h is 1 h, as its publisher may still be at work).
 	Confirm time.Duration
-	// Retention is how long the files of a deleted version are kept (0: 7 days).
+	// Retention is how long the files of a deleted version are kept (0: 7 days). Word of
+	// the deletion is kept for 1 h at least: who set an alias meanwhile may be at work.
 	Retention time.Duration
 	// Progress, unless nil, is told the model that is looked at.
 	Progress func(model string)
@@ -47,13 +48,14 @@ type CollectReport struct {
 	Uploads    int   `json:"uploads"`    // condemned uploads deleted
 	Versions   int   `json:"versions"`   // deleted versions whose files were deleted
 	Operations int   `json:"operations"` // idempotency keys forgotten
+	Aliases    int   `json:"aliases"`    // taken back, as they named deleted versions
 	Objects    int   `json:"objects"`    // deleted in all
 	Bytes      int64 `json:"bytes"`      // freed
 }
 
 // Collect makes one pass of garbage collection. Its cost is that of the garbage: it
-// looks at intents and at deleted versions, and never searches for what else might be
-// there (Check does). Any number of passes may run at once. Any error of a listing
+// looks at intents, at deleted versions and at the aliases of models that have some, and
+// never searches for what else might be there (Check does). Any number of passes may run at once. Any error of a listing
 // ends the pass: nothing is deleted on the word of an incomplete answer. A damaged
 // object keeps back only what hangs on it: the pass goes on with the rest, and is
 // ErrCorrupt at its end, naming all of them.
@@ -274,52 +276,6 @@ func (c *collector) folder(ctx context.Context, s series, id ID, keep []string) 
 			return err
 		}
 	}
-}
-
-// trash deletes the files of versions that were deleted longer than the retention ago.
-// Records and metadata.json stay.
-func (c *collector) trash(ctx context.Context, s series) error {
-	return c.r.each(ctx, s.trashPrefix(), func(o blob.Object) error {
-		l := s.locate(o.Key)
-		if l.kind != kindTrash || !c.old(o, c.o.Retention) {
-			return nil
-		}
-		var gone []*record
-		for n := l.number; n <= l.last; n++ {
-			rec, deleted, err := c.r.state(ctx, s, n)
-			if err != nil {
-				return err
-			}
-			if deleted { // else that deletion did not come to pass
-				gone = append(gone, rec)
-			}
-		}
-		// Word of a deletion is left before it is done. So if one of these came to pass
-		// just now, and not when this word was left, there is younger word of it.
-		var young []location
-		err := c.r.each(ctx, s.trashPrefix(), func(o blob.Object) error {
-			if l := s.locate(o.Key); l.kind == kindTrash && !c.old(o, c.o.Retention) {
-				young = append(young, l)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for _, rec := range gone {
-			if slices.ContainsFunc(young, func(l location) bool { return l.number <= rec.Version && rec.Version <= l.last }) {
-				continue
-			}
-			c.report.Versions++
-			if err := c.folder(ctx, s, rec.Folder, []string{s.metadataKey(rec.Folder)}); err != nil {
-				return err
-			}
-		}
-		if slices.Contains(young, l) {
-			return nil // the same word, left anew
-		}
-		return c.delete(ctx, o)
-	})
 }
 
 // operations forgets idempotency keys whose time is over.

@@ -53,7 +53,7 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	}
 	v.State, v.DeletedAt, v.DeletedBy = StateDeleted, &t.At, t.By
 	// An alias that was set meanwhile is taken back by its setter, who sees the
-	// tombstone; until then the answer shows it.
+	// tombstone, or by the collector; until then the answer shows it.
 	aliases, err := r.Aliases(ctx, s.tenant, s.model)
 	v.setAliases(aliases)
 	if err != nil {

@@ -78,6 +78,12 @@
 // no number was added meanwhile; else it is read again. An error of any page of a
 // listing voids the whole answer.
 //
+// # Who cleans up
+//
+// Nobody has to: what a node left that died is found by what it wrote first. An intent
+// leads the collector to the folder of an upload, and the word in _trash of a deletion to
+// the files of a version and to an alias that was set to it meanwhile.
+//
 // # What an operator must not do
 //
 // A lifecycle rule must not expire current objects, least of all below _versions/: a

@@ -42,7 +42,7 @@ func (c gcCommand) Run(ctx context.Context, p *program) error {
 	if c.DryRun {
 		done = "would be deleted (dry run)"
 	}
-	_, err = fmt.Fprintf(p.stdout, "%d objects of %d abandoned uploads and %d deleted versions %s, %s; %d uploads condemned; %d idempotency keys forgotten\n",
-		report.Objects, report.Uploads, report.Versions, done, shortSize(report.Bytes), report.Condemned, report.Operations)
+	_, err = fmt.Fprintf(p.stdout, "%d objects of %d abandoned uploads and %d deleted versions %s, %s; %d uploads condemned; %d idempotency keys forgotten; %d aliases taken back from deleted versions\n",
+		report.Objects, report.Uploads, report.Versions, done, shortSize(report.Bytes), report.Condemned, report.Operations, report.Aliases)
 	return err
 }

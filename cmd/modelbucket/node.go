@@ -96,7 +96,7 @@ func (n *node) collectEvery(ctx context.Context, interval time.Duration, readOnl
 			case err != nil:
 				n.options.log.Warn("collector ended early; the next pass goes on", "err", err)
 			default:
-				n.options.log.Info("collected", "objects", report.Objects, "bytes", report.Bytes, "versions", report.Versions, "uploads", report.Uploads)
+				n.options.log.Info("collected", "objects", report.Objects, "bytes", report.Bytes, "versions", report.Versions, "uploads", report.Uploads, "aliases", report.Aliases)
 			}
 		}
 	})

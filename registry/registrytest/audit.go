@@ -41,11 +41,8 @@ func (r *run) check() error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	for _, wait := range []time.Duration{25 * time.Hour, 3 * time.Hour} {
-		time.Sleep(wait)
-		if _, err := reg.Collect(ctx, registry.CollectOptions{}); err != nil {
-			r.violated("collect", "%v", err)
-		}
+	if err := r.sweep(ctx, 25*time.Hour, 3*time.Hour); err != nil {
+		return err
 	}
 	r.wantSound(ctx, reg, "after the uploads were swept")
 	f, err := r.readFinal(ctx, reg)
@@ -57,19 +54,39 @@ func (r *run) check() error {
 	if r.options.Linearizable {
 		r.searchAll(f)
 	}
-	for _, wait := range []time.Duration{8 * 24 * time.Hour, 3 * time.Hour} {
-		time.Sleep(wait)
-		if _, err := reg.Collect(ctx, registry.CollectOptions{}); err != nil {
-			r.violated("collect", "%v", err)
-		}
+	if err := r.sweep(ctx, 8*24*time.Hour, 3*time.Hour); err != nil {
+		return err
 	}
 	r.wantSound(ctx, reg, "after the retention")
 	r.wantNoGarbage(ctx, f)
 	return reg.Close(ctx)
 }
 
-// wantSound runs the registry's own check over every byte. That an alias names a deleted
-// version is for the witness to judge: with a dead setter it may.
+// sweep lets a collector pass after each of these times. It breaks the rule that all nodes
+// of the run break.
+func (r *run) sweep(ctx context.Context, waits ...time.Duration) error {
+	bucket := blob.Bucket(r.store)
+	if r.options.Mutant != nil {
+		bucket = r.options.Mutant.door(bucket)
+	}
+	reg, err := registry.Open(ctx, bucket, registry.Options{})
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	for _, wait := range waits {
+		time.Sleep(wait)
+		report, err := reg.Collect(behalf(ctx, "collector of the audit"), registry.CollectOptions{})
+		if err != nil {
+			r.violated("collect", "%v", err)
+		}
+		if report.Aliases > 0 {
+			r.history.fate("alias taken back in the end")
+		}
+	}
+	return reg.Close(ctx)
+}
+
+// wantSound runs the registry's own check over every byte.
 func (r *run) wantSound(ctx context.Context, reg *registry.Registry, when string) {
 	report, err := reg.Check(ctx, registry.CheckOptions{Digests: true})
 	if err != nil {
@@ -77,9 +94,6 @@ func (r *run) wantSound(ctx context.Context, reg *registry.Registry, when string
 		return
 	}
 	for _, p := range report.Problems {
-		if strings.Contains(p.Key, "/_aliases/") && strings.Contains(p.Problem, "which is deleted") {
-			continue
-		}
 		r.violated("check", "%s: %s %s", when, p.Key, p.Problem)
 	}
 	if report.Uploads != 0 {

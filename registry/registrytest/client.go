@@ -67,7 +67,7 @@ func (c *client) work(requests int) {
 	choices := []choice{
 		{22, c.publish}, {5, c.repeat}, {4, c.copy}, {13, c.latest}, {6, c.resolveNumber}, {5, c.resolveLabel},
 		{8, c.resolveAlias}, {6, c.list}, {3, c.read}, {1, c.verify}, {9, c.setAlias}, {2, c.dropAlias},
-		{7, c.delete}, {1, c.deleteModel}, {4, c.describe}, {2, c.describeModel}, {2, c.browse},
+		{7, c.delete}, {2, c.contest}, {1, c.deleteModel}, {4, c.describe}, {2, c.describeModel}, {2, c.browse},
 	}
 	if c.mood == storm {
 		choices = []choice{{5, c.publish}, {6, c.latest}, {5, c.delete}, {1, c.list}}
@@ -109,9 +109,14 @@ func (c *client) context(e *event) (context.Context, context.CancelFunc) {
 
 // do makes one request and writes down what came of it.
 func (c *client) do(e *event, n *node, f func(context.Context) error) {
+	c.history.begin(e)
+	c.finish(e, n, f)
+}
+
+// finish is do of a request that was begun.
+func (c *client) finish(e *event, n *node, f func(context.Context) error) {
 	ctx, cancel := c.context(e)
 	defer cancel()
-	c.history.begin(e)
 	c.history.end(e, n, f(ctx))
 }
 
@@ -131,13 +136,6 @@ func (c *client) number(s series) registry.Number {
 
 func (c *client) label() registry.Label {
 	return registry.Label(fmt.Sprintf("v%d", c.random.IntN(20)))
-}
-
-func (c *client) alias() registry.Alias {
-	if c.mood != calm || c.coin(0.7) {
-		return "champion"
-	}
-	return "challenger"
 }
 
 func (c *client) latest(n *node, s series) {
@@ -169,31 +167,6 @@ func (c *client) resolveLabel(n *node, s series) {
 	e := c.event(opLabel, s)
 	e.label = c.label()
 	c.resolve(e, n, registry.Selector{Label: e.label})
-}
-
-func (c *client) resolveAlias(n *node, s series) {
-	e := c.event(opAlias, s)
-	e.alias = c.alias()
-	if c.coin(0.3) {
-		c.resolve(e, n, registry.Selector{Alias: e.alias})
-		return
-	}
-	e.kind = opAliasInfo
-	c.do(e, n, func(ctx context.Context) error {
-		a, err := n.Alias(ctx, s.tenant, s.model, e.alias)
-		if err == nil {
-			e.got, e.revision = a.Version, a.Revision
-			c.saw(e)
-		}
-		return err
-	})
-}
-
-func (c *client) saw(e *event) {
-	c.history.mu.Lock()
-	defer c.history.mu.Unlock()
-	key := aliasKey{e.s, e.alias}
-	c.history.seen[key] = max(c.history.seen[key], e.revision)
 }
 
 func (c *client) resolve(e *event, n *node, sel registry.Selector) {
@@ -291,53 +264,6 @@ func (c *client) list(n *node, s series) {
 			}
 		}
 	})
-}
-
-func (c *client) setAlias(n *node, s series) {
-	e := c.event(opSetAlias, s)
-	e.alias, e.number = c.alias(), c.number(s)
-	change := registry.AliasChange{To: e.number, By: e.id, IfRevision: c.expectation(e)}
-	e.ifRevision = change.IfRevision
-	c.do(e, n, func(ctx context.Context) error {
-		return c.changed(e)(n.SetAlias(ctx, s.tenant, s.model, e.alias, change))
-	})
-}
-
-func (c *client) dropAlias(n *node, s series) {
-	e := c.event(opDropAlias, s)
-	e.alias = c.alias()
-	change := registry.AliasChange{By: e.id, IfRevision: c.expectation(e)}
-	e.ifRevision = change.IfRevision
-	c.do(e, n, func(ctx context.Context) error {
-		return c.changed(e)(n.DeleteAlias(ctx, s.tenant, s.model, e.alias, change))
-	})
-}
-
-func (c *client) changed(e *event) func(*registry.AliasInfo, error) error {
-	return func(a *registry.AliasInfo, err error) error {
-		if err == nil {
-			e.got, e.revision = a.Version, a.Revision
-			c.saw(e)
-		}
-		return err
-	}
-}
-
-// expectation is right, too low, too high, or none.
-func (c *client) expectation(e *event) *int64 {
-	c.history.mu.Lock()
-	revision := c.history.seen[aliasKey{e.s, e.alias}]
-	c.history.mu.Unlock()
-	switch c.random.IntN(8) {
-	case 0, 1:
-	case 2:
-		revision = max(0, revision-1)
-	case 3:
-		revision++
-	default:
-		return nil
-	}
-	return &revision
 }
 
 func (c *client) delete(n *node, s series) {

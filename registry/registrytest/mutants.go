@@ -369,6 +369,12 @@ func sweepers() []Mutant {
 			}
 			return page, err
 		}),
+		listed("the collector leaves aliases on deleted versions", func(ctx context.Context, o blob.ListOptions, page blob.Page, err error) (blob.Page, error) {
+			if collecting(ctx) && isAlias(o.Prefix) {
+				return blob.Page{}, err
+			}
+			return page, err
+		}),
 		{"the collector takes the metadata as well", func(b blob.Bucket) blob.Bucket {
 			d := &door{Bucket: b}
 			d.delete = func(ctx context.Context, key string) error {

@@ -223,6 +223,7 @@ func (r *run) collector(over context.Context, i int) {
 		for what, count := range map[string]int{
 			"upload condemned": report.Condemned, "upload collected": report.Uploads,
 			"version collected": report.Versions, "key forgotten": report.Operations,
+			"alias taken back": report.Aliases,
 		} {
 			if count > 0 {
 				r.history.fate(what)

@@ -102,7 +102,7 @@ func TestSimulation(t *testing.T) {
 		"stat not sent", "stat before", "stat lost", "stat slow",
 		"list not sent", "list before", "list lost", "list slow", "list later page", "left behind",
 		"node killed", "node frozen", "collection broken off",
-		"upload condemned", "upload collected", "version collected", "key forgotten",
+		"upload condemned", "upload collected", "version collected", "key forgotten", "alias taken back",
 	} {
 		if f.fired[what] == 0 {
 			t.Errorf("never met: %s", what)

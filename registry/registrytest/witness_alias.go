@@ -29,7 +29,9 @@ func (w *witness) aliasHistory(alias registry.Alias, all []change) aliasHistory 
 	}
 	h.known[0] = 0
 	for i, c := range all {
-		h.call[i+1] = calls[c.by]
+		if h.call[i+1] = calls[c.by]; c.takenBack { // by a setter or a collector, after that
+			h.call[i+1] = h.call[i]
+		}
 	}
 	for _, e := range w.history.events {
 		if e.s == w.s && e.alias == alias && e.outcome == done && e.revision > 0 && int(e.revision) < len(h.known) {
