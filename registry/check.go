@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"modelbucket/blob"
@@ -35,7 +33,9 @@ type CheckReport struct {
 
 // Check reads the records and indexes of many models and holds them against what lies
 // in the bucket: damage, gaps, dangling references, stray objects. It changes nothing.
-// While others publish it may call an object stray that a moment later is not.
+// What does not match is read a second time before it is called damage, as the line may
+// have been at fault. While others publish it may call an object stray that a moment
+// later is not.
 func (r *Registry) Check(ctx context.Context, o CheckOptions) (*CheckReport, error) {
 	c := &checker{r: r, o: o, report: &CheckReport{Problems: []Problem{}}}
 	if o.Progress == nil {
@@ -58,9 +58,26 @@ func (c *checker) problem(key, format string, args ...any) {
 	c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...), advise(key)})
 }
 
-// stray reports what nothing refers to.
-func (c *checker) stray(key, format string, args ...any) {
-	c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...), strayAdvice})
+// stray reports what nothing refers to, if it is still there: what a listing shows may be
+// gone by now, or be a wrong byte of the line's.
+func (c *checker) stray(ctx context.Context, key, format string, args ...any) error {
+	there, err := c.there(ctx, key)
+	if err == nil && there {
+		c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf(format, args...), strayAdvice})
+	}
+	return err
+}
+
+// there asks once more for an object, or for anything below a prefix.
+func (c *checker) there(ctx context.Context, key string) (bool, error) {
+	if !strings.HasSuffix(key, "/") {
+		return c.r.exists(ctx, key)
+	}
+	page, err := c.r.bucket.List(ctx, blob.ListOptions{Prefix: key, Limit: 1})
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", key, err)
+	}
+	return len(page.Objects) > 0, nil
 }
 
 // damage reports err if it speaks of what lies in the bucket, and returns it if not.
@@ -87,7 +104,9 @@ func (c *checker) run(ctx context.Context) error {
 			return fmt.Errorf("list the bucket: %w", err)
 		}
 		for _, o := range page.Objects {
-			c.stray(o.Key, "is no object of ours; nothing lies at the top of the bucket")
+			if err := c.stray(ctx, o.Key, "is no object of ours; nothing lies at the top of the bucket"); err != nil {
+				return err
+			}
 		}
 		for _, p := range page.Prefixes {
 			if p == systemPrefix {
@@ -98,7 +117,9 @@ func (c *checker) run(ctx context.Context) error {
 			}
 			t, err := ParseTenant(segment(p))
 			if err != nil {
-				c.stray(p, "is no folder of a tenant")
+				if err := c.stray(ctx, p, "is no folder of a tenant"); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := c.tenant(ctx, t); err != nil {
@@ -127,7 +148,7 @@ func (c *checker) system(ctx context.Context) error {
 			}
 			return c.damage(o.Key, err)
 		case !strings.HasPrefix(o.Key, gcPrefix) && !strings.HasPrefix(o.Key, probePrefix):
-			c.stray(o.Key, "is no object of ours")
+			return c.stray(ctx, o.Key, "is no object of ours")
 		}
 		return nil
 	})
@@ -141,18 +162,22 @@ func (c *checker) tenant(ctx context.Context, t Tenant) error {
 		}
 		for _, o := range page.Objects {
 			c.report.Objects++
+			var err error
 			if o.Key != tenantKey(t) {
-				c.stray(o.Key, "is no object of ours; a tenant has models and _tenant.json")
-			} else if _, _, err := readMutable[tenantBody](ctx, c.r, o.Key); err != nil {
-				if err := c.damage(o.Key, err); err != nil {
-					return err
-				}
+				err = c.stray(ctx, o.Key, "is no object of ours; a tenant has models and _tenant.json")
+			} else if _, _, err = readMutable[tenantBody](ctx, c.r, o.Key); err != nil {
+				err = c.damage(o.Key, err)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		for _, p := range page.Prefixes {
 			m, err := ParseModel(segment(p))
 			if err != nil {
-				c.stray(p, "is no folder of a model")
+				if err := c.stray(ctx, p, "is no folder of a model"); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := c.model(ctx, series{t, m}); err != nil {
@@ -164,212 +189,4 @@ func (c *checker) tenant(ctx context.Context, t Tenant) error {
 			return nil
 		}
 	}
-}
-
-// found is what a listing of a whole model shows.
-type found struct {
-	s       series
-	top     Number
-	records map[Number]bool
-	folders map[ID]map[string]blob.Object
-	labels  map[Label]bool
-	intents map[ID]bool
-	others  []location // all else but _model.json
-	keys    []string   // of others
-	model   bool
-	unread  int // records that are damaged or missing
-}
-
-func (c *checker) survey(ctx context.Context, s series) (*found, error) {
-	f := &found{
-		s: s, records: map[Number]bool{}, folders: map[ID]map[string]blob.Object{},
-		labels: map[Label]bool{}, intents: map[ID]bool{},
-	}
-	err := c.r.each(ctx, s.prefix(), func(o blob.Object) error {
-		c.report.Objects++
-		c.report.Bytes += o.Size
-		l := s.locate(o.Key)
-		switch l.kind {
-		case kindForeign:
-			c.stray(o.Key, "is no object of ours")
-		case kindModel:
-			f.model = true
-		case kindRecord:
-			f.records[l.number] = true
-			f.top = max(f.top, l.number)
-		case kindIntent:
-			f.intents[l.id] = true
-			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
-		case kindFile, kindMetadata:
-			if f.folders[l.id] == nil {
-				f.folders[l.id] = map[string]blob.Object{}
-			}
-			f.folders[l.id][o.Key] = o
-		case kindLabel:
-			f.labels[Label(l.name)] = true
-			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
-		default:
-			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
-		}
-		return nil
-	})
-	return f, err
-}
-
-func (c *checker) model(ctx context.Context, s series) error {
-	f, err := c.survey(ctx, s)
-	if err != nil {
-		return err
-	}
-	c.report.Models++
-	c.report.Uploads += len(f.intents)
-	var body *modelBody
-	if f.model {
-		if body, err = c.r.readModel(ctx, s); err != nil {
-			if err := c.damage(s.modelKey(), err); err != nil {
-				return err
-			}
-		}
-	} else if f.top > 0 {
-		c.problem(s.modelKey(), "is missing, and the model has versions")
-	}
-	buried := map[Number]bool{}
-	for _, l := range f.others {
-		if l.kind == kindTombstone {
-			buried[l.number] = true
-		}
-	}
-	for n := Number(1); n <= f.top; n++ {
-		deleted := buried[n] || body != nil && n <= body.DeletedThrough
-		if err := c.version(ctx, f, n, deleted); err != nil {
-			return err
-		}
-	}
-	for i, l := range f.others {
-		if err := c.damage(f.keys[i], c.other(ctx, f, l, f.keys[i])); err != nil {
-			return err
-		}
-	}
-	for id := range f.intents {
-		delete(f.folders, id)
-	}
-	for _, id := range slices.Sorted(maps.Keys(f.folders)) {
-		if f.unread > 0 {
-			c.problem(s.folder(id), "belongs to no version that can be read, and to no upload under way: it may be that of a record which is damaged")
-		} else {
-			c.stray(s.folder(id), "belongs to no version and to no upload under way")
-		}
-	}
-	return nil
-}
-
-// version checks one record and what it names, and takes its folder off the list.
-func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool) error {
-	key := f.s.recordKey(n)
-	if !f.records[n] {
-		f.unread++
-		c.problem(key, "is missing: numbers have no gaps")
-		return nil
-	}
-	rec := new(record)
-	if _, err := c.r.read(ctx, key, rec); err != nil {
-		f.unread++
-		return c.damage(key, err)
-	}
-	objects := f.folders[rec.Folder]
-	delete(f.folders, rec.Folder)
-	m, err := c.r.readMetadata(ctx, f.s, rec)
-	if err != nil {
-		return c.damage(f.s.metadataKey(rec.Folder), err)
-	}
-	if rec.Label != m.Label {
-		c.problem(key, "has label %q, its metadata has %q", rec.Label, m.Label)
-	}
-	if rec.Label != "" && !f.labels[rec.Label] {
-		c.problem(f.s.labelKey(rec.Label), "is missing, and version %d has this label", n)
-	}
-	if deleted {
-		c.report.Deleted++
-	} else {
-		c.report.Versions++
-	}
-	return c.files(ctx, f.s, rec, m, objects, deleted)
-}
-
-// files holds what lies in a version's folder against its metadata. Files of a deleted
-// version go, or are gone; those that are left can be restored, so they must be right.
-func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata, objects map[string]blob.Object, deleted bool) error {
-	delete(objects, s.metadataKey(m.ID))
-	for _, file := range m.Files {
-		key := s.fileKey(m.ID, file.Name)
-		o, ok := objects[key]
-		delete(objects, key)
-		switch {
-		case !ok && deleted:
-		case !ok:
-			c.problem(key, "is missing, and the metadata of version %d names it", rec.Version)
-		case o.Size != file.Size:
-			c.problem(key, "has %d bytes, the metadata of version %d names %d", o.Size, rec.Version, file.Size)
-		case c.o.Digests:
-			if _, err := c.r.readThrough(ctx, versionOf(rec, m), file.Name); err != nil && !errors.Is(err, ErrVersionDeleted) {
-				if err := c.damage(key, err); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(objects)) {
-		c.stray(key, "lies in the folder of version %d, whose metadata does not name it", rec.Version)
-	}
-	return nil
-}
-
-// other checks an object beside the records.
-func (c *checker) other(ctx context.Context, f *found, l location, key string) error {
-	switch l.kind {
-	case kindAttributes, kindTombstone:
-		if !f.records[l.number] {
-			c.problem(key, "belongs to version %d, which does not exist", l.number)
-			return nil
-		}
-		if l.kind == kindTombstone {
-			_, err := c.r.read(ctx, key, new(tombstone))
-			return err
-		}
-		_, _, err := readMutable[attributes](ctx, c.r, key)
-		return err
-	case kindLabel:
-		_, _, err := c.r.findLabel(ctx, f.s, Label(l.name)) // may be of an upload that came to nothing
-		return err
-	case kindOperation:
-		_, err := c.r.read(ctx, key, new(index))
-		return err
-	case kindTrash:
-		return c.passing(ctx, key, new(trash))
-	case kindIntent:
-		return c.passing(ctx, key, new(intent))
-	case kindAlias:
-		a, _, err := readMutable[aliasBody](ctx, c.r, key)
-		if err != nil || a == nil || a.Version == 0 {
-			return err
-		}
-		_, deleted, err := c.r.state(ctx, f.s, a.Version)
-		if err == nil && deleted {
-			advice := "set it to another version, or delete it"
-			if slices.ContainsFunc(f.others, func(l location) bool { return l.kind == kindTrash && l.covers(a.Version) }) {
-				advice += "; else the next pass of gc takes it back"
-			}
-			c.report.Problems = append(c.report.Problems, Problem{key, fmt.Sprintf("names version %d, which is deleted", a.Version), advice})
-		}
-		return err
-	}
-	return nil
-}
-
-// passing checks an object that may be gone by now, as its work is done.
-func (c *checker) passing(ctx context.Context, key string, body any) error {
-	if _, err := c.r.read(ctx, key, body); !isNotFound(err) {
-		return err
-	}
-	return nil
 }

@@ -28,8 +28,9 @@ type VerifyReport struct {
 }
 
 // Verify reads every byte of a version and holds it against the digests, and looks for
-// objects in its folder that it does not name. Damage is in the report; an error means
-// that it could not be found out.
+// objects in its folder that it does not name. What does not match is read a second time
+// before it is called damage, as the line may have been at fault. Damage is in the report;
+// an error means that it could not be found out.
 func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
 	v, err := r.Resolve(ctx, ref)
 	if err != nil {
@@ -57,10 +58,14 @@ func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
 		}
 	}
 	err = r.each(ctx, s.folder(v.ID), func(o blob.Object) error {
-		if !expected[o.Key] {
+		if expected[o.Key] {
+			return nil
+		}
+		there, err := r.exists(ctx, o.Key) // a wrong byte of the listing's would not be
+		if err == nil && there {
 			report.Problems = append(report.Problems, Problem{o.Key, "lies in the version's folder, and its metadata does not name it", strayAdvice})
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err

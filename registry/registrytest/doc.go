@@ -12,7 +12,8 @@
 //
 //   - a call fails before the store is asked, or its answer is lost after it;
 //   - a request lands up to a quarter of an hour after its sender gave up, or twice;
-//   - answers take seconds to minutes, bytes arrive wrong or not all of them;
+//   - answers take seconds to minutes, not all bytes of them arrive, or one is wrong: of
+//     each object once for each request, as twice would be damage;
 //   - a page of a listing fails, most of all a later one; a listing shows any part of
 //     what is added while it goes on;
 //   - a node is killed with its requests under way, or stands still for up to three

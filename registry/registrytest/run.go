@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -214,10 +215,12 @@ func (r *run) fate(over context.Context, door func(blob.Bucket) blob.Bucket) err
 func (r *run) collector(over context.Context, i int) {
 	random := r.source(500 + i)
 	pause := tempo{short: r.tempo.long / 4, long: r.tempo.long, share: 0.2}
-	for wait(over, pause.pause(random)) {
+	for pass := 1; wait(over, pause.pause(random)); pass++ {
 		n := r.pick(random)
-		report, err := n.Collect(behalf(context.Background(), fmt.Sprintf("collector %d", i)), registry.CollectOptions{})
-		if err != nil {
+		report, err := n.Collect(behalf(context.Background(), fmt.Sprintf("collector %d, pass %d", i, pass)), registry.CollectOptions{})
+		if errors.Is(err, registry.ErrCorrupt) {
+			r.violated("damage", "collector %d, pass %d: %v", i, pass, err)
+		} else if err != nil {
 			r.history.fate("collection broken off")
 		}
 		for what, count := range map[string]int{

@@ -35,8 +35,9 @@ type world struct {
 	store  *blob.Memory
 	began  time.Time
 	random *rand.Rand
-	rate   float64 // share of changes that go wrong; of reads, a quarter of it
-	flips  bool    // whether bytes arrive wrong
+	rate   float64         // share of changes that go wrong; of reads, a quarter of it
+	flips  bool            // whether bytes arrive wrong
+	wrong  map[string]bool // what did so, by client and key
 	parked []*call
 	late   []*call // landing although nobody waits for them
 	trace  hash.Hash64
@@ -97,7 +98,7 @@ const (
 func newWorld(seed uint64) *world {
 	return &world{
 		store: blob.NewMemory(), began: time.Now(), random: rand.New(rand.NewPCG(seed, 1)), trace: fnv.New64a(),
-		wake: make(chan struct{}, 1), fired: map[string]int{}, fates: map[string]int{},
+		wake: make(chan struct{}, 1), wrong: map[string]bool{}, fired: map[string]int{}, fates: map[string]int{},
 	}
 }
 
@@ -246,8 +247,9 @@ func (w *world) decide(c *call) {
 		c.fault = resent
 	case c.kind == blobtest.Get && kind < 80:
 		c.fault = cut
-	case c.kind == blobtest.Get && w.flips:
+	case c.kind == blobtest.Get && w.flips && !w.wrong[c.client+" "+c.key]:
 		c.fault = flip
+		w.wrong[c.client+" "+c.key] = true // a second time would be damage
 	case c.kind == blobtest.List && c.what != "":
 		c.fault = later
 	default:
