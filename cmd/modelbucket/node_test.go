@@ -18,12 +18,26 @@ import (
 type testNode struct {
 	greeting
 	process *exec.Cmd
-	log     string // the file that it logs to
+	log     string     // the file that it logs to
+	said    chan error // of its greeting: it is read, or why not
 }
 
 // startNode starts a node on a free port and returns when it is ready.
 func startNode(folder, name string, env []string, flags ...string) (*testNode, error) {
-	n := &testNode{log: filepath.Join(folder, name+".log")}
+	n, err := launchNode(folder, name, env, flags...)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.ready(); err != nil {
+		n.kill()
+		return nil, err
+	}
+	return n, nil
+}
+
+// launchNode starts a node and does not wait for it.
+func launchNode(folder, name string, env []string, flags ...string) (*testNode, error) {
+	n := &testNode{log: filepath.Join(folder, name+".log"), said: make(chan error, 1)}
 	n.process = exec.Command("bash", append([]string{"-c", `exec modelbucket serve --json --listen=127.0.0.1:0 "$@"`, "serve"}, flags...)...)
 	n.process.Dir, n.process.Env = folder, env
 	log, err := os.Create(n.log)
@@ -39,25 +53,29 @@ func startNode(folder, name string, env []string, flags ...string) (*testNode, e
 	if err := n.process.Start(); err != nil {
 		return nil, err
 	}
-	said := make(chan error, 1)
 	go func() { // ends with the node's first line, or with the node
 		line, err := bufio.NewReader(stdout).ReadBytes('\n')
 		if err == nil {
 			err = json.Unmarshal(line, &n.greeting)
 		}
-		said <- err
+		n.said <- err
 	}()
+	return n, nil
+}
+
+// ready waits for the node's greeting.
+func (n *testNode) ready() error {
+	var err error
 	select {
-	case err = <-said:
+	case err = <-n.said:
 	case <-time.After(2 * time.Minute):
 		err = fmt.Errorf("it says nothing")
 	}
 	if err != nil {
-		n.kill()
 		text, readErr := os.ReadFile(n.log)
-		return nil, fmt.Errorf("node %s: %w; its log (%v):\n%s", name, err, readErr, text)
+		return fmt.Errorf("node %s: %w; its log (%v):\n%s", filepath.Base(n.log), err, readErr, text)
 	}
-	return n, nil
+	return nil
 }
 
 // stop has the node end in order.
