@@ -16,8 +16,9 @@ import (
 // in a row calls fail at once (ErrNotSent), but for one each second. log hears of that.
 //
 // A call whose answer does not begin within 15 s (4 s while the store is away), or in
-// that time is not whole where it is small, is ErrUnavailable and not repeated: whoever
-// waits has waited enough. Bodies that stream have no limit here.
+// that time is not whole where it is small, is ErrUnavailable, however many tries were
+// made in that time: whoever waits has waited enough. Bodies that stream have no limit
+// here.
 //
 // Get, Stat, List, Delete and AbortUploads are repeated; a body that breaks off goes on
 // where it was, if the object is still the same. A Put is repeated if it has no
@@ -52,8 +53,16 @@ func timed(ctx context.Context, limit time.Duration, f func(context.Context) err
 	return func() { cancel(nil) }, err
 }
 
-// do calls f until it gives an answer. again tells whether a failure may be repeated.
-func (b *retrying) do(ctx context.Context, f func(limit time.Duration) error, again func(error) bool) error {
+// do calls f until it gives an answer, for as long as patience lasts (0: no end); limit
+// is what is left of it, or less. again tells whether a failure may be repeated.
+func (b *retrying) do(ctx context.Context, patience time.Duration, f func(limit time.Duration) error, again func(error) bool) error {
+	patient, end := ctx, time.Time{}
+	if patience > 0 {
+		end = time.Now().Add(patience)
+		var cancel func()
+		patient, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
 	var unclear error // of an earlier try, which may have reached the store
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
@@ -62,6 +71,9 @@ func (b *retrying) do(ctx context.Context, f func(limit time.Duration) error, ag
 		limit, err := b.circuit.enter()
 		refused := err != nil
 		if !refused {
+			if patience > 0 {
+				limit = min(limit, time.Until(end))
+			}
 			err = f(limit)
 			b.circuit.leave(err)
 		}
@@ -74,7 +86,10 @@ func (b *retrying) do(ctx context.Context, f func(limit time.Duration) error, ag
 		if refused || err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, errNoAnswer) || try == maxTries || !again(err) || !b.circuit.spend() {
 			return err
 		}
-		if wait(ctx, try) != nil {
+		if wait(patient, try) != nil {
+			if ctx.Err() == nil {
+				return err
+			}
 			return fmt.Errorf("%w (after: %v)", ctx.Err(), err)
 		}
 	}
@@ -82,7 +97,7 @@ func (b *retrying) do(ctx context.Context, f func(limit time.Duration) error, ag
 
 // ask makes a call whose answer is small.
 func (b *retrying) ask(ctx context.Context, f func(context.Context) error) error {
-	return b.do(ctx, func(limit time.Duration) error {
+	return b.do(ctx, answerTime, func(limit time.Duration) error {
 		end, err := timed(ctx, limit, f)
 		end()
 		return err
@@ -114,7 +129,11 @@ func (b *retrying) AbortUploads(ctx context.Context, key string) error {
 func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options PutOptions) (o Object, err error) {
 	seeker, start := rewindable(body, options)
 	first := true
-	err = b.do(ctx, func(limit time.Duration) (err error) {
+	patience := answerTime
+	if seeker == nil || options.Size > smallPart {
+		patience = 0 // it takes as long as its body does
+	}
+	err = b.do(ctx, patience, func(limit time.Duration) (err error) {
 		if !first {
 			if _, err := seeker.Seek(start, io.SeekStart); err != nil {
 				return err
@@ -122,7 +141,7 @@ func (b *retrying) Put(ctx context.Context, key string, body io.Reader, options 
 		}
 		first = false
 		put := func(ctx context.Context) (err error) { o, err = b.bucket.Put(ctx, key, body, options); return err }
-		if seeker == nil || options.Size > smallPart { // it takes as long as its body does
+		if patience == 0 {
 			return put(ctx)
 		}
 		end, err := timed(ctx, limit, put)
@@ -153,7 +172,7 @@ func rewindable(body io.Reader, o PutOptions) (io.Seeker, int64) {
 func (b *retrying) Get(ctx context.Context, key string, r Range) (body io.ReadCloser, o Object, err error) {
 	var from, to int64
 	var end func()
-	err = b.do(ctx, func(limit time.Duration) (err error) {
+	err = b.do(ctx, answerTime, func(limit time.Duration) (err error) {
 		body = nil
 		end, err = timed(ctx, limit, func(ctx context.Context) error {
 			if body, o, err = b.bucket.Get(ctx, key, r); err != nil {

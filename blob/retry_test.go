@@ -255,3 +255,38 @@ func TestRetryNoAnswer(t *testing.T) {
 		}
 	})
 }
+
+// givingUp is a store that is silent, behind a driver that gives a connection up after a
+// while.
+type givingUp struct {
+	blob.Bucket
+	after time.Duration
+	calls int
+}
+
+func (b *givingUp) Stat(ctx context.Context, _ string) (blob.Object, error) {
+	b.calls++
+	select {
+	case <-time.After(b.after):
+		return blob.Object{}, blob.ErrUnavailable
+	case <-ctx.Done():
+		return blob.Object{}, ctx.Err()
+	}
+}
+
+// However often a call is repeated, whoever waits for it waits for 15 s at most; and if one
+// connection alone was dead, a second try is made before that.
+func TestRetryPatience(t *testing.T) {
+	for after, tries := range map[time.Duration]int{10 * time.Second: 2, 6 * time.Second: 3} {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &givingUp{Bucket: blob.NewMemory(), after: after}
+				began := time.Now()
+				_, err := blob.Retry(store, nil).Stat(t.Context(), "k")
+				if took := time.Since(began); !errors.Is(err, blob.ErrUnavailable) || store.calls != tries || took != 15*time.Second {
+					t.Errorf("after %v and %d calls, want %d: %v", took, store.calls, tries, err)
+				}
+			})
+		})
+	}
+}

@@ -11,7 +11,7 @@ import (
 const (
 	dialTime   = 5 * time.Second
 	stallTime  = time.Minute      // without a byte in either direction
-	readTime   = 10 * time.Second // until what only reads is answered: then it is asked again
+	readTime   = 10 * time.Second // until what only reads is answered
 	joinTime   = 15 * time.Minute // the same while parts are joined: some servers copy them
 	idleTime   = 90 * time.Second
 	idleConns  = 256 // kept for the next call; more may be in use
@@ -20,6 +20,11 @@ const (
 
 // s3Transport has a limit for each way of waiting. No limit is set on a whole
 // transfer: a large one may take hours as long as bytes flow.
+//
+// readTime and Retry's answerTime are two things. This one gives up a connection, which
+// may be dead where the store is well, so that Retry asks again on another: one read that
+// hangs is answered after all. That one gives up the call, after all its tries, for who
+// waits for it; so it is longer, and holds for what must not be asked twice too.
 type s3Transport struct{ reads, writes, joins *http.Transport }
 
 func newTransport(secure bool) s3Transport {
