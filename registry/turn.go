@@ -49,6 +49,9 @@ func (t *turn) saw(n Number) {
 }
 
 func (t *turn) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err // else luck would decide, of the two that are ready
+	}
 	select {
 	case t.token <- struct{}{}:
 		return nil

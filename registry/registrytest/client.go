@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"modelbucket/blob"
@@ -294,33 +295,49 @@ func (c *client) deleteModel(n *node, _ series) {
 }
 
 // describe sets a tag that is the client's own, to a count.
+// describe sets a tag of a version, or two of its tags at the same time.
 func (c *client) describe(n *node, s series) {
-	e := c.event(opDescribe, s)
-	e.number, e.tag = c.number(s), c.count
-	c.do(e, n, func(ctx context.Context) error {
-		v, err := n.UpdateVersion(ctx, s.ref(registry.Selector{Number: e.number}), c.tag(e))
-		if err == nil {
-			e.got = v.Version
+	number := c.number(s)
+	set := func(n *node, tag string) func() {
+		e := c.event(opDescribe, s)
+		e.number, e.tag = number, tag
+		c.history.begin(e)
+		return func() {
+			c.finish(e, n, func(ctx context.Context) error {
+				v, err := n.UpdateVersion(ctx, s.ref(registry.Selector{Number: number}), e.change())
+				if err == nil {
+					e.got = v.Version
+				}
+				return err
+			})
 		}
-		return err
-	})
+	}
+	sets := []func(){set(n, c.tag())}
+	if c.coin(0.5) {
+		sets = append(sets, set(c.pick(c.random), c.tag()+"-too"))
+	}
+	var all sync.WaitGroup
+	for _, f := range sets {
+		all.Go(f)
+	}
+	all.Wait()
 }
 
 func (c *client) describeModel(n *node, s series) {
 	e := c.event(opModel, s)
-	e.tag = c.count
+	e.tag = c.tag()
 	c.do(e, n, func(ctx context.Context) error {
-		_, err := n.UpdateModel(ctx, s.tenant, s.model, c.tag(e))
+		_, err := n.UpdateModel(ctx, s.tenant, s.model, e.change())
 		return err
 	})
 }
 
-func (c *client) tag(e *event) registry.Change {
-	value := fmt.Sprint(e.tag)
-	return registry.Change{Tags: map[string]*string{tagName(e.by): &value}, By: e.id}
-}
+// tag is one that nobody else sets.
+func (c *client) tag() string { return fmt.Sprintf("client-%d", c.index) }
 
-func tagName(client int) string { return fmt.Sprintf("client-%d", client) }
+func (e *event) change() registry.Change {
+	return registry.Change{Tags: map[string]*string{e.tag: &e.id}, By: e.id}
+}
 
 // browse reads what is made of many models. Its answers are held against nothing but
 // that damage is none of them.

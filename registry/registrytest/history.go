@@ -75,7 +75,7 @@ type event struct {
 	revision int64
 	listed   map[registry.Number]bool // number: deleted
 	content  string
-	tag      int
+	tag      string // set to the event's id
 }
 
 func (e *event) String() string {

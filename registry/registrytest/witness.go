@@ -282,7 +282,7 @@ func (w *witness) keyInTime(v *save) bool {
 
 // content is what a version should hold.
 func (w *witness) content(v *registry.Version) (string, error) {
-	for v.RestoredFrom != nil {
+	for copies := 0; v.RestoredFrom != nil; copies++ {
 		ref, err := registry.ParseRef(*v.RestoredFrom)
 		if err != nil {
 			return "", err
@@ -290,6 +290,9 @@ func (w *witness) content(v *registry.Version) (string, error) {
 		source := w.final.versions[series{ref.Tenant, ref.Model}]
 		if n := int(ref.Selector.Number); n < 1 || n > len(source) {
 			return "", fmt.Errorf("%s is a copy of %s, which is not there", v.Ref(), ref)
+		}
+		if copies > len(w.byID) {
+			return "", fmt.Errorf("%s is a copy of itself", v.Ref())
 		}
 		v = source[ref.Selector.Number-1]
 	}

@@ -2,7 +2,6 @@ package registrytest
 
 import (
 	"errors"
-	"strconv"
 
 	"modelbucket/registry"
 )
@@ -188,11 +187,11 @@ func (w *witness) named(alias registry.Alias, e *event) (change, bool) {
 func (w *witness) tags() {
 	type object struct {
 		number registry.Number // 0: the model
-		client int
+		tag    string
 	}
 	allowed := map[object]map[string]bool{}
 	for _, e := range w.history.events {
-		o := object{client: e.by, number: e.number}
+		o := object{e.number, e.tag}
 		if e.s != w.s || e.kind != opDescribe && (e.kind != opModel || w.s == spam) {
 			continue
 		}
@@ -206,7 +205,7 @@ func (w *witness) tags() {
 		if e.outcome == done || allowed[o] == nil {
 			allowed[o] = map[string]bool{"": e.outcome != done}
 		}
-		allowed[o][strconv.Itoa(e.tag)] = true
+		allowed[o][e.id] = true
 	}
 	for o, values := range allowed {
 		tags := w.final.models[w.s].Tags
@@ -219,8 +218,8 @@ func (w *witness) tags() {
 				continue // may be its source's
 			}
 		}
-		if got := tags[tagName(o.client)]; !values[got] {
-			w.violated("tags", "%s:%d has %s=%q, want one of %v", w.s, o.number, tagName(o.client), got, values)
+		if got := tags[o.tag]; !values[got] {
+			w.violated("tags", "%s:%d has %s=%q, want one of %v", w.s, o.number, o.tag, got, values)
 		}
 	}
 }
