@@ -192,12 +192,16 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// pieceTries is how often a piece is asked for: one answer may break off, and the next
+// arrive with a wrong byte, while the object is sound.
+const pieceTries = 3
+
 // fill reads and verifies the next piece.
 func (r *verifyingReader) fill() error {
 	size := min(int64(len(r.piece)), r.file.Size-r.pos)
 	piece := r.piece[:size]
 	err := r.attempt(piece)
-	if errors.Is(err, ErrCorrupt) || errors.Is(err, blob.ErrUnavailable) {
+	for try := 1; try < pieceTries && (errors.Is(err, ErrCorrupt) || errors.Is(err, blob.ErrUnavailable)); try++ {
 		r.Close()
 		r.body = nil
 		err = r.attempt(piece)

@@ -3,7 +3,10 @@ package registry_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -86,6 +89,28 @@ func TestWrongByteOnTheLine(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// An answer may break off, and the next arrive with a wrong byte.
+func TestTwoBadAnswers(t *testing.T) {
+	bucket, v := examined(t)
+	faulty := blobtest.NewFaulty(bucket, 1)
+	r := open(t, faulty)
+	for _, faults := range [][]blobtest.Fault{{blobtest.Cut, blobtest.Flip}, {blobtest.Flip, blobtest.Cut}} {
+		key := regexp.MustCompile("/big$")
+		faulty.SetRules(blobtest.Rule{Key: key, Fault: faults[0], Nth: 1}, blobtest.Rule{Key: key, Fault: faults[1], Nth: 1})
+		body, err := r.OpenFile(t.Context(), v, "big", blob.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); err != nil || string(got) != threePieces {
+			t.Errorf("%v: %d bytes, %v", faults, len(got), err)
+		}
+		if len(faulty.Fired()) != 2 {
+			t.Errorf("fired: %v", faulty.Fired())
 		}
 	}
 }
