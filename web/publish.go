@@ -84,7 +84,7 @@ func (s *Server) publishRaw(c *call) error {
 	}
 	defer p.end()
 	body := s.lentBody(c, s.options.MaxUpload)
-	defer body.end()
+	defer body.turn.give()
 	if err := p.file(c, name, body, c.r.ContentLength, digest); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *Server) publishForm(c *call, boundary string) error {
 		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
 	}
 	body := s.lentBody(c, s.options.MaxUpload+maxJSON)
-	defer body.end()
+	defer body.turn.give()
 	form := multipart.NewReader(bufio.NewReaderSize(body, formBuffer), boundary)
 	part, err := nextPart(form, 0)
 	if err != nil {

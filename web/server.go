@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"modelbucket/detector"
+	"modelbucket/detector/forest"
 	"modelbucket/registry"
 )
 
@@ -227,7 +229,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context {
+			return forest.LimitProcessors(context.Background(), max(1, runtime.GOMAXPROCS(0)-1)) // one is left to all else
+		},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()

@@ -149,7 +149,8 @@ type turn struct {
 	c      *call
 	gate   *detector.Gate
 	tenant registry.Tenant
-	held   atomic.Bool // a turn that was lent is given back from elsewhere
+	held   atomic.Bool
+	timer  *time.Timer // of a turn that is lent
 }
 
 func (t *turn) take() error {
@@ -163,7 +164,31 @@ func (t *turn) take() error {
 	return nil
 }
 
+// lendTime is for how long a turn is lent to who takes in a file: what he does then with
+// bytes that have come, digest and store them, may also be to wait for the store.
+const lendTime = 5 * time.Millisecond
+
+// lend takes the turn for no longer than lendTime.
+func (t *turn) lend() error {
+	if err := t.take(); err != nil {
+		return err
+	}
+	if t.timer == nil {
+		t.timer = time.AfterFunc(lendTime, t.leave)
+	} else {
+		t.timer.Reset(lendTime)
+	}
+	return nil
+}
+
 func (t *turn) give() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.leave()
+}
+
+func (t *turn) leave() {
 	if t.held.CompareAndSwap(true, false) {
 		t.gate.Leave(t.tenant, 1)
 	}
@@ -181,10 +206,20 @@ func (s *Server) turn(c *call, whole bool) *turn {
 type turnBody struct {
 	body io.Reader
 	turn *turn
-	left int64 // of an announced length; negative: not known
+	hold func() error // take or lend
+	left int64        // of an announced length; negative: not known
 }
 
-func (t *turn) body(body io.Reader) *turnBody { return &turnBody{body, t, t.c.r.ContentLength} }
+func (t *turn) body(body io.Reader) *turnBody {
+	return &turnBody{body, t, t.take, t.c.r.ContentLength}
+}
+
+// lentBody is the body of an upload: its bytes are digested one upload after another,
+// so that they leave a processor to those who ask for little.
+func (s *Server) lentBody(c *call, limit int64) *turnBody {
+	t := s.turn(c, false)
+	return &turnBody{c.body(limit), t, t.lend, c.r.ContentLength}
+}
 
 func (b *turnBody) Read(p []byte) (int, error) {
 	if b.left != 0 { // else its end is there already
@@ -192,44 +227,11 @@ func (b *turnBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.body.Read(p)
 	b.left -= int64(n)
-	if turnErr := b.turn.take(); turnErr != nil {
-		return 0, turnErr
-	}
-	return n, err
-}
-
-// lendTime is for how long a turn is lent to who takes in a file: what he does then with
-// bytes that have come, digest and store them, may also be to wait for the store.
-const lendTime = 5 * time.Millisecond
-
-// lentBody is the body of an upload: its bytes are digested one upload after another,
-// so that they leave a processor to those who ask for little.
-type lentBody struct {
-	body  io.Reader
-	turn  *turn
-	timer *time.Timer
-}
-
-func (s *Server) lentBody(c *call, limit int64) *lentBody {
-	t := &turn{c: c, gate: s.works.heavy, tenant: c.worker()}
-	return &lentBody{c.body(limit), t, time.AfterFunc(time.Hour, t.give)}
-}
-
-func (b *lentBody) Read(p []byte) (int, error) {
-	b.end()
-	n, err := b.body.Read(p)
-	if n == 0 || err != nil {
+	if err != nil && err != io.EOF {
 		return n, err
 	}
-	if err := b.turn.take(); err != nil {
+	if err := b.hold(); err != nil {
 		return 0, err
 	}
-	b.timer.Reset(lendTime)
-	return n, nil
-}
-
-// end gives back what is lent.
-func (b *lentBody) end() {
-	b.timer.Stop()
-	b.turn.give()
+	return n, err
 }

@@ -12,6 +12,21 @@ import (
 // processors; nothing but time depends on it.
 var helpers atomic.Int32
 
+type processorsKey struct{}
+
+// LimitProcessors makes a context under which one call of this package keeps at most n
+// processors busy; without it, all there are.
+func LimitProcessors(ctx context.Context, n int) context.Context {
+	return context.WithValue(ctx, processorsKey{}, n)
+}
+
+func processors(ctx context.Context) int {
+	if n, limited := ctx.Value(processorsKey{}).(int); limited {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
 // inParallel calls work(0) … work(n-1), on the caller's goroutine and on processors that
 // no other call uses; start makes the work of one goroutine, and what is to be done
 // after it. It returns when all are done, or ctx's error.
@@ -29,7 +44,7 @@ func inParallel(ctx context.Context, n int, start func() (work func(int), end fu
 		}
 	}
 	var all sync.WaitGroup
-	for free := int32(min(n, runtime.GOMAXPROCS(0)) - 1); free > 0; free-- {
+	for free := min(n, processors(ctx)) - 1; free > 0; free-- {
 		if int(helpers.Add(1)) >= runtime.GOMAXPROCS(0) {
 			helpers.Add(-1)
 			break
