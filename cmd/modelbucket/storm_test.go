@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,8 @@ const neighbour = "busy_neighbour"
 func stormMain() {
 	if os.Args[2] == neighbour {
 		go func() {
-			for {
+			for sum := [sha256.Size]byte{}; ; {
+				sum = sha256.Sum256(sum[:])
 			}
 		}()
 		io.Copy(io.Discard, os.Stdin)
