@@ -192,22 +192,32 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// pieceTries is how often a piece is asked for: one answer may break off, and the next
-// arrive with a wrong byte, while the object is sound.
-const pieceTries = 3
+// How often a piece may go wrong. What two answers have wrong is damage; one may be the
+// line's fault, as may be an answer that breaks off.
+const (
+	maxWrong  = 2
+	maxBroken = 3
+)
 
 // fill reads and verifies the next piece.
 func (r *verifyingReader) fill() error {
 	size := min(int64(len(r.piece)), r.file.Size-r.pos)
 	piece := r.piece[:size]
-	err := r.attempt(piece)
-	for try := 1; try < pieceTries && (errors.Is(err, ErrCorrupt) || errors.Is(err, blob.ErrUnavailable)); try++ {
+	wrong, broken := 0, 0
+	for err := r.attempt(piece); err != nil; err = r.attempt(piece) {
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			wrong++
+		case errors.Is(err, blob.ErrUnavailable):
+			broken++
+		default:
+			return err
+		}
+		if wrong == maxWrong || broken == maxBroken {
+			return err
+		}
 		r.Close()
 		r.body = nil
-		err = r.attempt(piece)
-	}
-	if err != nil {
-		return err
 	}
 	r.pos += size
 	skip := min(r.skip, size)

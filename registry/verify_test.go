@@ -93,24 +93,44 @@ func TestWrongByteOnTheLine(t *testing.T) {
 	}
 }
 
-// An answer may break off, and the next arrive with a wrong byte.
-func TestTwoBadAnswers(t *testing.T) {
+// Answers may break off, and another arrive with a wrong byte: that is no damage yet.
+func TestBadAnswersInARow(t *testing.T) {
 	bucket, v := examined(t)
-	faulty := blobtest.NewFaulty(bucket, 1)
-	r := open(t, faulty)
-	for _, faults := range [][]blobtest.Fault{{blobtest.Cut, blobtest.Flip}, {blobtest.Flip, blobtest.Cut}} {
-		key := regexp.MustCompile("/big$")
-		faulty.SetRules(blobtest.Rule{Key: key, Fault: faults[0], Nth: 1}, blobtest.Rule{Key: key, Fault: faults[1], Nth: 1})
+	key := regexp.MustCompile("/big$")
+	const cut, flip = blobtest.Cut, blobtest.Flip
+	for _, c := range []struct {
+		faults []blobtest.Fault
+		want   error
+	}{
+		{[]blobtest.Fault{cut, flip}, nil},
+		{[]blobtest.Fault{flip, cut}, nil},
+		{[]blobtest.Fault{cut, cut, flip}, nil},
+		{[]blobtest.Fault{cut, flip, cut}, nil},
+		{[]blobtest.Fault{flip, flip}, registry.ErrCorrupt},
+		{[]blobtest.Fault{flip, cut, flip}, registry.ErrCorrupt},
+		{[]blobtest.Fault{cut, flip, cut, cut}, blob.ErrUnavailable},
+	} {
+		var rules []blobtest.Rule
+		for _, fault := range c.faults {
+			rules = append(rules, blobtest.Rule{Key: key, Fault: fault, Nth: 1})
+		}
+		faulty := blobtest.NewFaulty(bucket, 1)
+		r := open(t, faulty)
+		faulty.SetRules(rules...)
 		body, err := r.OpenFile(t.Context(), v, "big", blob.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(body)
-		if err := errors.Join(err, body.Close()); err != nil || string(got) != threePieces {
-			t.Errorf("%v: %d bytes, %v", faults, len(got), err)
+		if err := errors.Join(err, body.Close()); !errors.Is(err, c.want) || err == nil && string(got) != threePieces {
+			t.Errorf("%v: %d bytes, %v, want %v", c.faults, len(got), err, c.want)
 		}
-		if len(faulty.Fired()) != 2 {
-			t.Errorf("fired: %v", faulty.Fired())
+		fired := 0
+		for _, n := range faulty.Fired() {
+			fired += n
+		}
+		if fired != len(c.faults) {
+			t.Errorf("%v: fired %v", c.faults, faulty.Fired())
 		}
 	}
 }
