@@ -107,15 +107,15 @@ func (c *checker) model(ctx context.Context, s series) error {
 		}
 	}
 	for _, id := range f.unclaimed() {
-		if begun, err := c.there(ctx, s.intentKey(id)); err != nil || begun {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if f.unread > 0 {
+		begun, err := c.there(ctx, s.intentKey(id))
+		switch {
+		case err != nil || begun:
+		case f.unread > 0:
 			c.problem(s.folder(id), "belongs to no version that can be read, and to no upload under way: it may be that of a record which is damaged")
-		} else if err := c.stray(ctx, s.folder(id), "belongs to no version and to no upload under way"); err != nil {
+		default:
+			err = c.stray(ctx, s.folder(id), "belongs to no version and to no upload under way")
+		}
+		if err != nil {
 			return err
 		}
 	}

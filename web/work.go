@@ -149,8 +149,8 @@ type turn struct {
 	c      *call
 	gate   *detector.Gate
 	tenant registry.Tenant
-	held   atomic.Bool
-	timer  *time.Timer // of a turn that is lent
+	held   atomic.Bool // a turn that was lent is given back from elsewhere
+	timer  *time.Timer // … by this
 }
 
 func (t *turn) take() error {
@@ -206,19 +206,20 @@ func (s *Server) turn(c *call, whole bool) *turn {
 type turnBody struct {
 	body io.Reader
 	turn *turn
-	hold func() error // take or lend
-	left int64        // of an announced length; negative: not known
+	lent bool  // held for lendTime only, and not for what follows the body's end
+	left int64 // of an announced length; negative: not known
 }
 
 func (t *turn) body(body io.Reader) *turnBody {
-	return &turnBody{body, t, t.take, t.c.r.ContentLength}
+	return &turnBody{body: body, turn: t, left: t.c.r.ContentLength}
 }
 
 // lentBody is the body of an upload: its bytes are digested one upload after another,
 // so that they leave a processor to those who ask for little.
 func (s *Server) lentBody(c *call, limit int64) *turnBody {
-	t := s.turn(c, false)
-	return &turnBody{c.body(limit), t, t.lend, c.r.ContentLength}
+	body := s.turn(c, false).body(c.body(limit))
+	body.lent = true
+	return body
 }
 
 func (b *turnBody) Read(p []byte) (int, error) {
@@ -227,10 +228,14 @@ func (b *turnBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.body.Read(p)
 	b.left -= int64(n)
-	if err != nil && err != io.EOF {
+	if err != nil && (b.lent || err != io.EOF) {
 		return n, err
 	}
-	if err := b.hold(); err != nil {
+	hold := b.turn.take
+	if b.lent {
+		hold = b.turn.lend
+	}
+	if err := hold(); err != nil {
 		return 0, err
 	}
 	return n, err

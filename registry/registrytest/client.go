@@ -316,8 +316,13 @@ func (c *client) describe(n *node, s series) {
 	if c.coin(0.5) {
 		sets = append(sets, set(c.pick(c.random), c.tag()+"-too"))
 	}
+	together(sets...)
+}
+
+// together does all of it at the same time.
+func together(work ...func()) {
 	var all sync.WaitGroup
-	for _, f := range sets {
+	for _, f := range work {
 		all.Go(f)
 	}
 	all.Wait()

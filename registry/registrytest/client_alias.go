@@ -2,7 +2,6 @@ package registrytest
 
 import (
 	"context"
-	"sync"
 
 	"modelbucket/registry"
 )
@@ -94,13 +93,11 @@ func (c *client) contest(n *node, s series) {
 	other := c.pick(c.random)
 	c.history.begin(set) // both here, so that chance has no say in their order
 	c.history.begin(gone)
-	var both sync.WaitGroup
-	both.Go(func() {
+	together(func() {
 		c.finish(set, n, func(ctx context.Context) error {
 			return c.changed(set)(n.SetAlias(ctx, s.tenant, s.model, set.alias, registry.AliasChange{To: set.number, By: set.id}))
 		})
-	})
-	both.Go(func() {
+	}, func() {
 		c.finish(gone, other, func(ctx context.Context) error {
 			v, err := other.DeleteVersion(ctx, s.ref(registry.Selector{Number: gone.number}), registry.Deletion{By: gone.id})
 			if err == nil {
@@ -109,5 +106,4 @@ func (c *client) contest(n *node, s series) {
 			return err
 		})
 	})
-	both.Wait()
 }
