@@ -27,15 +27,64 @@ const (
 	Train         Permission = "train"
 	AliasWrite    Permission = "alias.write"
 	TenantRead    Permission = "tenant.read"
-	TenantWrite   Permission = "tenant.write"
+	TenantAdmin   Permission = "tenant.admin" // make, change and delete tenants; their limits
 	TenantList    Permission = "tenant.list"
+	KeyAdmin      Permission = "key.admin"    // keys of one tenant
+	KeyOperator   Permission = "key.operator" // keys for all tenants
+	AuditRead     Permission = "audit.read"
+	Collect       Permission = "gc"
 	MetricsRead   Permission = "metrics"
 )
 
-// Principal is who sent a request.
+// grants is who may do what in his tenant, and the only place where that stands: the
+// roles by their letters, in columns.
+var grants = []struct {
+	permission Permission
+	roles      string
+}{
+	// scorer, reader, writer, promoter, admin, operator
+	{Detect, "s-wpa-"},
+	{Warm, "--wpao"},
+	{DetectorsRead, "srwpao"},
+	{ModelRead, "-rwpao"},
+	{FileRead, "-rwpa-"},
+	{FileVerify, "-rwpao"},
+	{ModelWrite, "--wpa-"},
+	{VersionCreate, "--w-a-"},
+	{Train, "--w-a-"},
+	{AliasWrite, "---pa-"},
+	{VersionDelete, "---pa-"},
+	{ModelDelete, "----a-"},
+	{TenantRead, "-rwpao"},
+	{TenantAdmin, "-----o"},
+	{TenantList, "srwpao"},
+	{KeyAdmin, "----ao"},
+	{KeyOperator, "-----o"},
+	{AuditRead, "----ao"},
+	{Collect, "-----o"},
+	{MetricsRead, "-----o"},
+}
+
+// granted tells whether a role comes with a permission.
+func granted(role registry.Role, permission Permission) bool {
+	letter := role.Letter()
+	for i := range grants {
+		if grants[i].permission == permission {
+			return letter != 0 && strings.IndexByte(grants[i].roles, letter) >= 0
+		}
+	}
+	return false
+}
+
+// Principal is who sent a request. The zero value is nobody.
 type Principal struct {
-	Name string // as it is written into what he changes; "" is nobody
-	root bool   // may do everything in every tenant
+	// Name is what is written into what he changes: root, key:<id>, oidc:<subject>.
+	Name string
+	Role registry.Role
+	// Tenant is where he is that; "" is in all.
+	Tenant registry.Tenant
+
+	root bool // may do everything in every tenant
 }
 
 // rootPrincipal holds the root token, or came to a server that asks for none.
@@ -44,7 +93,22 @@ var rootPrincipal = Principal{Name: "root", root: true}
 // May tells whether the principal has a permission in a tenant. The empty tenant asks
 // for the permission in any tenant at all.
 func (p Principal) May(permission Permission, tenant registry.Tenant) bool {
-	return permission == Public || p.root
+	if permission == Public || p.root {
+		return true
+	}
+	return p.belongs(tenant) && granted(p.Role, permission)
+}
+
+// belongs tells whether the principal has any right in a tenant. To who has none its
+// names do not exist.
+func (p Principal) belongs(tenant registry.Tenant) bool {
+	switch {
+	case p.root:
+		return true
+	case p.Role.Letter() == 0, p.Role == registry.Operator && p.Tenant != "": // there are no operators of one tenant
+		return false
+	}
+	return p.Tenant == "" || tenant == "" || tenant == p.Tenant
 }
 
 // authenticate finds out who sent the request. It reads headers only.
@@ -60,10 +124,14 @@ func (s *Server) authenticate(r *http.Request) (Principal, error) {
 }
 
 // authorise lets a principal do what the permission is for, in a tenant. No bucket has
-// been asked yet, so a refusal tells nothing of what exists.
+// been asked yet, so a refusal tells nothing of what exists. To who has no right at all
+// in a tenant it is the same, to the byte, whatever the name.
 func authorise(p Principal, permission Permission, tenant registry.Tenant) error {
-	if p.May(permission, tenant) {
+	switch {
+	case p.May(permission, tenant):
 		return nil
+	case tenant != "" && !p.belongs(tenant):
+		return problemf(codeTenantNotFound, "there is no such tenant")
 	}
 	return problemf(codeForbidden, "%s may not do this: it needs the permission %s", p.Name, permission)
 }

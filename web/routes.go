@@ -54,7 +54,7 @@ func Routes() []Route {
 
 		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, handle: (*Server).listTenants},
 		{Method: "GET", Pattern: v1, Permission: TenantRead, handle: (*Server).getTenant},
-		{Method: "PUT", Pattern: v1, Permission: TenantWrite, body: jsonBody, handle: (*Server).putTenant},
+		{Method: "PUT", Pattern: v1, Permission: TenantAdmin, body: jsonBody, handle: (*Server).putTenant},
 
 		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, handle: (*Server).listAllModels},
 		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, handle: (*Server).listModels},
