@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/textproto"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -76,6 +78,21 @@ func (b *requestBody) wait(p []byte) (int, error) {
 	earned := time.Duration(n) * time.Second / bodyRate
 	b.left = min(bodyPause, b.left-time.Since(began)+earned)
 	return n, err
+}
+
+// admitEncoding refuses what is packed: it would be kept as it came, under the name of
+// what is in it, and nothing here unpacks what might be a bomb.
+func admitEncoding(what string, h textproto.MIMEHeader) error {
+	for _, name := range []string{"Content-Encoding", "Content-Transfer-Encoding"} {
+		for _, encoding := range h.Values(name) {
+			switch strings.ToLower(strings.TrimSpace(encoding)) {
+			case "", "identity", "binary", "8bit", "7bit":
+			default:
+				return problemf(codeUnsupportedMedia, "the %s has the %s %s", what, name, shown(encoding)).hint("send it as it is")
+			}
+		}
+	}
+	return nil
 }
 
 func tooLarge(limit int64) *Problem {

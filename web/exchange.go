@@ -3,6 +3,7 @@ package web
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,8 +24,9 @@ type exchange struct {
 	route   string // its pattern; "" until it is known
 	tenant  registry.Tenant
 	who     Principal
-	fastAPI bool // of an error's shape
-	status  int  // 0: nothing was sent yet
+	client  netip.Addr // that it comes from; see proxies
+	fastAPI bool       // of an error's shape
+	status  int        // 0: nothing was sent yet
 	bytes   int64
 	err     error // what the answer was, or was cut off by
 }
@@ -87,6 +89,9 @@ func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if r.TLS != nil { // ours: a proxy that speaks TLS says it for itself
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	if len(r.TransferEncoding) > 0 {
 		// Beside a chunked body a forged Content-Length may have hidden a second
 		// request, which net/http would serve next. It goes down with the connection.
@@ -121,6 +126,9 @@ func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
 	}
 	if x.tenant != "" {
 		attrs = append(attrs, slog.String("tenant", string(x.tenant)))
+	}
+	if x.client.IsValid() {
+		attrs = append(attrs, slog.String("client", x.client.String()))
 	}
 	if x.who.Name != "" {
 		attrs = append(attrs, slog.String("by", x.who.Name))

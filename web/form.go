@@ -29,6 +29,9 @@ func nextPart(form *multipart.Reader, n int) (*formPart, error) {
 	if err != nil || disposition != "form-data" {
 		return nil, problemf(codeBadRequest, "part %d of the form has no Content-Disposition: form-data", n+1)
 	}
+	if err := admitEncoding("part", part.Header); err != nil {
+		return nil, err
+	}
 	return &formPart{part, params["name"], params["filename"]}, nil
 }
 

@@ -183,6 +183,12 @@ func (l *lockedBuffer) String() string {
 // quiet is a server without a listener, over an empty store that counts its calls.
 func quiet(t testing.TB) (*web.Server, *blobtest.Faulty) {
 	t.Helper()
+	return quietWith(t, nil)
+}
+
+// quietWith is quiet with other options.
+func quietWith(t testing.TB, change func(*web.Options)) (*web.Server, *blobtest.Faulty) {
+	t.Helper()
 	b := blobtest.NewFaulty(blob.NewMemory(), 1)
 	r, err := registry.Open(context.Background(), b, registry.Options{})
 	if err != nil {
@@ -192,7 +198,11 @@ func quiet(t testing.TB) (*web.Server, *blobtest.Faulty) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := web.New(web.Options{Registry: r, RootToken: root})
+	o := web.Options{Registry: r, RootToken: root}
+	if change != nil {
+		change(&o)
+	}
+	s, err := web.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,9 @@ type Metrics struct {
 	callTimes *prometheus.HistogramVec
 	conflicts prometheus.Counter
 	up        prometheus.Gauge
+
+	connections        prometheus.Gauge
+	refusedConnections *prometheus.CounterVec
 }
 
 // NewMetrics makes a set of counters of its own.
@@ -52,9 +55,15 @@ func NewMetrics() *Metrics {
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "modelbucket_bucket_up", Help: "1 while the store answers, 0 while it does not.",
 		}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "modelbucket_connections", Help: "Connections that are open.",
+		}),
+		refusedConnections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelbucket_connections_refused_total", Help: "Connections closed at once, as there were too many: in all, or of one address.",
+		}, []string{"limit"}),
 	}
 	m.up.Set(1) // it was opened
-	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.calls, m.callTimes, m.conflicts, m.up,
+	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.calls, m.callTimes, m.conflicts, m.up, m.connections, m.refusedConnections,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"io"
 	"net/http"
+	"net/textproto"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -159,8 +160,8 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if err := authorise(c.who, route.Permission, c.tenant); err != nil {
 			return err
 		}
-		if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-			return problemf(codeUnsupportedMedia, "the body has the Content-Encoding %s", shown(encoding)).hint("send it as it is")
+		if err := admitEncoding("body", textproto.MIMEHeader(c.r.Header)); err != nil {
+			return err
 		}
 		if route.counted() {
 			held, err := c.enter(s.works.calls, 1)

@@ -9,12 +9,15 @@
 package web
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -42,6 +45,13 @@ type Options struct {
 	// Pool and Resolver are what detectors are scored with (nil: ones of its own).
 	Pool     *detector.Pool
 	Resolver *detector.Resolver
+	// Certificate makes Serve speak TLS (nil: plain HTTP).
+	Certificate *Certificate
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// MaxConnections and MaxConnectionsPerAddress bound what Serve keeps open (0: 10,000
+	// and 256). A trusted proxy may have as many as there are.
+	MaxConnections, MaxConnectionsPerAddress int
 	// MaxUpload bounds one upload, in bytes (0: registry.DefaultMaxUpload).
 	MaxUpload int64
 	// WorkBytes is the memory for requests under way, in bytes (0: 1 GiB): a quarter each
@@ -70,6 +80,7 @@ type Server struct {
 	router   *echo.Echo
 	origins  *http.CrossOriginProtection
 	hosts    []string // in lower case
+	proxies  proxies
 	health   health
 
 	pool     *detector.Pool
@@ -88,6 +99,8 @@ func New(o Options) (*Server, error) {
 	if o.Registry == nil {
 		return nil, errors.New("a server needs a registry")
 	}
+	o.MaxConnections = cmp.Or(o.MaxConnections, maxConnections)
+	o.MaxConnectionsPerAddress = cmp.Or(o.MaxConnectionsPerAddress, maxConnectionsPer)
 	if o.MaxUpload <= 0 {
 		o.MaxUpload = registry.DefaultMaxUpload
 	}
@@ -108,7 +121,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, registry: o.Registry, metrics: o.Metrics, log: o.Log,
-		router: echo.New(), origins: http.NewCrossOriginProtection(),
+		router: echo.New(), origins: http.NewCrossOriginProtection(), proxies: o.TrustedProxies,
 	}
 	for _, host := range o.Hosts {
 		s.hosts = append(s.hosts, strings.ToLower(host))
@@ -143,6 +156,7 @@ func (s *Server) Close() {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(w, r)
+	x.client = s.proxies.client(r)
 	s.metrics.inFlight.Inc()
 	aborted := true
 	defer func() {
@@ -224,11 +238,20 @@ func (s *Server) fail(x *exchange, r *http.Request, err error) {
 // connections, lets requests finish for Options.Finish, and breaks what is left. What
 // requests left to be done in the background is the registry's (Registry.Close).
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	listener = &connections{
+		Listener: listener, most: s.options.MaxConnections, each: s.options.MaxConnectionsPerAddress,
+		proxies: s.proxies, metrics: s.metrics, from: map[netip.Addr]int{},
+	}
+	if s.options.Certificate != nil {
+		listener = tls.NewListener(listener, s.options.Certificate.TLS())
+	}
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
+		// OPTIONS * is a request like others, and so refused by us.
+		DisableGeneralOptionsHandler: true,
 		BaseContext: func(net.Listener) context.Context {
 			return forest.LimitProcessors(context.Background(), max(1, runtime.GOMAXPROCS(0)-1)) // one is left to all else
 		},

@@ -59,35 +59,42 @@ func (p *pipes) dial() (net.Conn, error) {
 
 // bubble runs a node in synthetic time. stop tells it to stop; ended is its end.
 func bubble(t *testing.T, change func(*web.Options), test func(t *testing.T, p *pipes, stop func(), ended <-chan error)) {
-	synctest.Test(t, func(t *testing.T) {
-		r, err := registry.Open(t.Context(), blob.NewMemory(), registry.Options{MaxUpload: 64 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := web.Options{Registry: r, Insecure: true, Drain: -1}
-		if change != nil {
-			change(&o)
-		}
-		s, err := web.New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := newPipes()
-		ctx, stop := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() {
-			ended <- s.Serve(ctx, p)
-			close(ended)
-		}()
-		test(t, p, stop, ended)
-		stop()
-		for range ended { // until it is closed
-		}
-		s.Close()
-		if err := r.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	synctest.Test(t, func(t *testing.T) { inBubble(t, change, test) })
+}
+
+// bubbled is bubble in a bubble that is there, for tests that do not stop their node.
+func bubbled(t *testing.T, change func(*web.Options), test func(t *testing.T, p *pipes)) {
+	inBubble(t, change, func(t *testing.T, p *pipes, _ func(), _ <-chan error) { test(t, p) })
+}
+
+func inBubble(t *testing.T, change func(*web.Options), test func(t *testing.T, p *pipes, stop func(), ended <-chan error)) {
+	r, err := registry.Open(t.Context(), blob.NewMemory(), registry.Options{MaxUpload: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := web.Options{Registry: r, Insecure: true, Drain: -1}
+	if change != nil {
+		change(&o)
+	}
+	s, err := web.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPipes()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Serve(ctx, p)
+		close(ended)
+	}()
+	test(t, p, stop, ended)
+	stop()
+	for range ended { // until it is closed
+	}
+	s.Close()
+	if err := r.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
 
 // ask sends a request over a connection of its own and reads the answer.

@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"modelbucket/blob"
@@ -40,6 +39,9 @@ type Server struct {
 	output      output
 	buckets     atomic.Int64
 	data        string // the folder of versitygw, in which each object is a file
+	identity    *Identity
+	trusting    *http.Transport // the way to a server with an identity
+	restrict    func(t testing.TB, bucket string, policy []byte) credentials.Value
 
 	process *exec.Cmd
 	ended   chan struct{}
@@ -105,16 +107,25 @@ const MinIOVariable = "MODELBUCKET_TEST_MINIO"
 // MODELBUCKET_TEST_MINIO=1 asks for it.
 func StartMinIO(t testing.TB) *Server {
 	t.Helper()
+	return start(t, "/minio/health/ready", minioCommand(t, nil))
+}
+
+func minioCommand(t testing.TB, identity *Identity) func(*Server) *exec.Cmd {
+	t.Helper()
 	if os.Getenv(MinIOVariable) != "1" {
 		t.Skipf("not run on MinIO: set %s=1 to build the server (once, minutes) and run this", MinIOVariable)
 	}
 	program, data := prepare(t, servers.MinIO), t.TempDir()
-	return start(t, "/minio/health/ready", func(s *Server) *exec.Cmd {
-		c := exec.Command(program, "server", "--quiet", "--anonymous", "--address", s.address, "--certs-dir", filepath.Join(data, "certs"), filepath.Join(data, "drive"))
+	certs := filepath.Join(data, "certs")
+	if identity != nil {
+		identity.copyTo(t, certs, "public.crt", "private.key")
+	}
+	return func(s *Server) *exec.Cmd {
+		c := exec.Command(program, "server", "--quiet", "--anonymous", "--address", s.address, "--certs-dir", certs, filepath.Join(data, "drive"))
 		c.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
 			"MINIO_REGION=us-east-1", "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=1")
 		return c
-	})
+	}
 }
 
 func prepare(t testing.TB, name string) string {
@@ -128,7 +139,16 @@ func prepare(t testing.TB, name string) string {
 
 func start(t testing.TB, health string, command func(*Server) *exec.Cmd) *Server {
 	t.Helper()
-	s := &Server{AccessKey: "test" + rand.Text()[:12], SecretKey: rand.Text(), health: health}
+	return startWith(t, health, nil, command)
+}
+
+func startWith(t testing.TB, health string, identity *Identity, command func(*Server) *exec.Cmd) *Server {
+	t.Helper()
+	s := &Server{AccessKey: "test" + rand.Text()[:12], SecretKey: rand.Text(), health: health, identity: identity}
+	scheme := "http://"
+	if identity != nil {
+		scheme, s.trusting = "https://", trust(t, identity)
+	}
 	s.command = func() *exec.Cmd { return command(s) }
 	s.credentials = filepath.Join(t.TempDir(), "credentials")
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", s.AccessKey, s.SecretKey)
@@ -141,7 +161,7 @@ func start(t testing.TB, health string, command func(*Server) *exec.Cmd) *Server
 		if s.address, err = freeAddress(); err != nil {
 			t.Fatal(err)
 		}
-		s.Endpoint = "http://" + s.address
+		s.Endpoint = scheme + s.address
 		if err = s.run(t.Context()); err == nil {
 			return s
 		}
@@ -217,7 +237,7 @@ func (s *Server) healthy(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := s.client().Do(request)
 	if err != nil {
 		return false
 	}
@@ -254,11 +274,7 @@ func (s *Server) Store(bucket, endpoint string) string {
 // very key.
 func (s *Server) OpenUploads(t testing.TB, bucket, prefix string) int {
 	t.Helper()
-	core, err := minio.NewCore(s.address, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: "us-east-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := core.ListMultipartUploads(t.Context(), bucket, prefix, "", "", "", 1000)
+	result, err := s.Client(t, nil).ListMultipartUploads(t.Context(), bucket, prefix, "", "", "", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const raceOptions, quickExit = "GORACE", "atexit_sleep_ms=0"
 // UPDATE_SCRIPTS=1 writes what it prints into their cmp lines; read the diff then.
 func TestMain(m *testing.M) {
 	os.Setenv(raceOptions, quickExit) // for the programs that the tests start
-	testscript.Main(m, map[string]func(){"modelbucket": main, "hop": hopMain, "storm": stormMain})
+	testscript.Main(m, map[string]func(){"modelbucket": main, "hop": hopMain, "storm": stormMain, "crowd": crowdMain})
 }
 
 func TestScripts(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,12 +21,9 @@ type serveCommand struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"ADDRESS" help:"Address to listen on; port 0 takes a free one."`
 	Demo   bool   `help:"Also train and publish a demo detector, and show how to ask it."`
 
-	Insecure       bool     `help:"Ask nobody for a token; on the loopback address only."`
-	RootTokenFile  string   `placeholder:"FILE" help:"File with the root token; else MODELBUCKET_ROOT_TOKEN holds the token itself; else the first start on a store makes one and prints it once."`
-	TLSCert        string   `name:"tls-cert" placeholder:"FILE" help:"Certificate (PEM, with its chain)."`
-	TLSKey         string   `name:"tls-key" placeholder:"FILE" help:"Its private key (PEM)."`
-	BehindTLSProxy bool     `name:"behind-tls-proxy" help:"A proxy in front speaks TLS, so plain HTTP beyond the loopback address is all right."`
-	Host           []string `placeholder:"NAME" help:"Name under which this node may be called; may be repeated. Default: any."`
+	Insecure      bool     `help:"Ask nobody for a token; on the loopback address only."`
+	RootTokenFile string   `placeholder:"FILE" help:"File with the root token; else MODELBUCKET_ROOT_TOKEN holds the token itself; else the first start on a store makes one and prints it once."`
+	Host          []string `placeholder:"NAME" help:"Name under which this node may be called; may be repeated. Default: any."`
 
 	ReadOnly     bool           `help:"Change nothing in the store, not even to probe it."`
 	LatestMaxAge time.Duration  `default:"1s" help:"How old an answer to latest or an alias may be when events are scored."`
@@ -37,6 +33,8 @@ type serveCommand struct {
 	GCInterval   time.Duration  `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
 	Drain        *time.Duration `placeholder:"TIME" help:"How long to go on answering, while /readyz says no, once told to stop (default: 5s; on the loopback address 0s, for no balancer is looking)."`
 	Log          slog.Level     `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+
+	shellFlags
 }
 
 // Help is the longer text.
@@ -63,6 +61,10 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	log := p.logger(c.Log)
+	options := web.Options{Insecure: c.Insecure, Hosts: c.Host, Drain: c.drain(), Python: python.File(), WorkBytes: int64(c.WorkBytes)}
+	if err := c.apply(&options, log); err != nil {
+		return err
+	}
 	node, err := p.openNode(ctx, nodeOptions{
 		create: !c.ReadOnly, readOnly: c.ReadOnly, maxUpload: int64(c.MaxUpload), cacheBytes: int64(c.CacheBytes), latestMaxAge: c.LatestMaxAge, log: log,
 	})
@@ -87,9 +89,8 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 		}
 		about.RootToken = token.Made
 	}
-	server, err := node.server(web.Options{
-		RootToken: token, Insecure: c.Insecure, Hosts: c.Host, Drain: c.drain(), Python: python.File(), WorkBytes: int64(c.WorkBytes),
-	})
+	options.RootToken = token
+	server, err := node.server(options)
 	if err != nil {
 		return err
 	}
@@ -128,8 +129,8 @@ func (c serveCommand) admissible() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return usage("for example --listen 127.0.0.1:8080", "--listen: %v", err)
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return usage("give both", "--tls-cert and --tls-key belong together")
+	if err := c.fits(); err != nil {
+		return err
 	}
 	switch {
 	case c.loopback():
@@ -161,23 +162,12 @@ func (c serveCommand) rootToken(p *program) (string, error) {
 	return token, nil
 }
 
-// listen opens the listener; with a certificate it speaks TLS.
+// listen opens the listener.
 func (c serveCommand) listen(ctx context.Context) (net.Listener, error) {
-	var config *tls.Config
-	if c.TLSCert != "" {
-		certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, usage("both are PEM files, the certificate's own first", "%v", err)
-		}
-		config = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return nil, &mistake{text: err.Error(), hint: "--listen 127.0.0.1:0 takes a free port", exit: exitFailed}
-	}
-	if config != nil {
-		listener = tls.NewListener(listener, config)
 	}
 	return listener, nil
 }
