@@ -85,6 +85,8 @@ type Principal struct {
 	Tenant registry.Tenant
 
 	root bool // may do everything in every tenant
+	// also is what else he is, where a token makes him several things.
+	also []Principal
 }
 
 // rootPrincipal holds the root token, or came to a server that asks for none.
@@ -96,12 +98,19 @@ func (p Principal) May(permission Permission, tenant registry.Tenant) bool {
 	if permission == Public || p.root {
 		return true
 	}
-	return p.belongs(tenant) && granted(p.Role, permission)
+	if p.belongsAlone(tenant) && granted(p.Role, permission) {
+		return true
+	}
+	return slices.ContainsFunc(p.also, func(a Principal) bool { return a.May(permission, tenant) })
 }
 
 // belongs tells whether the principal has any right in a tenant. To who has none its
 // names do not exist.
 func (p Principal) belongs(tenant registry.Tenant) bool {
+	return p.belongsAlone(tenant) || slices.ContainsFunc(p.also, func(a Principal) bool { return a.belongs(tenant) })
+}
+
+func (p Principal) belongsAlone(tenant registry.Tenant) bool {
 	switch {
 	case p.root:
 		return true
@@ -117,7 +126,11 @@ func (s *Server) authenticate(r *http.Request) (Principal, error) {
 		return rootPrincipal, nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || !s.options.RootToken.Is(strings.TrimSpace(token)) {
+	token = strings.TrimSpace(token)
+	if strings.EqualFold(scheme, "Bearer") && s.issuer != nil && isJWT(token) {
+		return s.issuer.authenticate(r.Context(), token)
+	}
+	if !strings.EqualFold(scheme, "Bearer") || !s.options.RootToken.Is(token) {
 		return Principal{}, newProblem(codeUnauthenticated)
 	}
 	return rootPrincipal, nil

@@ -45,6 +45,8 @@ type Options struct {
 	// Pool and Resolver are what detectors are scored with (nil: ones of its own).
 	Pool     *detector.Pool
 	Resolver *detector.Resolver
+	// OIDC says whose tokens are taken beside keys (nil: nobody's).
+	OIDC *OIDC
 	// Certificate makes Serve speak TLS (nil: plain HTTP).
 	Certificate *Certificate
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
@@ -81,6 +83,7 @@ type Server struct {
 	origins  *http.CrossOriginProtection
 	hosts    []string // in lower case
 	proxies  proxies
+	issuer   *issuer // nil: none
 	health   health
 
 	pool     *detector.Pool
@@ -122,6 +125,13 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		options: o, registry: o.Registry, metrics: o.Metrics, log: o.Log,
 		router: echo.New(), origins: http.NewCrossOriginProtection(), proxies: o.TrustedProxies,
+	}
+	if o.OIDC != nil {
+		var err error
+		if s.issuer, err = newIssuer(*o.OIDC, o.Log); err != nil {
+			return nil, err
+		}
+		s.own = append(s.own, s.issuer.keys.close)
 	}
 	for _, host := range o.Hosts {
 		s.hosts = append(s.hosts, strings.ToLower(host))

@@ -29,6 +29,8 @@ var foreign = map[string]struct{ part, reason string }{
 	"golang.org/x/term":                   {"cmd", "only the command line has a terminal"},
 	"github.com/labstack/echo/v4":         {"web", "handlers know HTTP, nothing below does"},
 	"github.com/prometheus/client_golang": {"web", "the others report through functions"},
+	"github.com/coreos/go-oidc/v3":        {"web", "tokens come with requests"},
+	"github.com/go-jose/go-jose/v4":       {"web", "tokens come with requests"},
 	"github.com/minio/minio-go/v7":        {"blob", "one driver knows S3"},
 	"net/http/httptest":                   {"", "a test's tool"},
 	"testing":                             {"", "a test's tool; a package that only tests import may use it"},

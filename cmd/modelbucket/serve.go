@@ -133,6 +133,8 @@ func (c serveCommand) admissible() error {
 		return err
 	}
 	switch {
+	case c.Insecure && c.OIDCIssuer != "":
+		return usage("leave one of them out", "--insecure asks nobody for a token, so none of an issuer would be read")
 	case c.loopback():
 		return nil
 	case c.Insecure:

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"net/netip"
+	"os"
 	"syscall"
+	"time"
 
 	"modelbucket/web"
 )
 
-// shellFlags say who gets as far as a request: over which connections.
+// shellFlags say who gets as far as a request: over which connections, and with which
+// tokens of an issuer.
 type shellFlags struct {
 	TLSCert        string         `name:"tls-cert" placeholder:"FILE" help:"Certificate (PEM, with its chain). A renewed one is taken when it lies there."`
 	TLSKey         string         `name:"tls-key" placeholder:"FILE" help:"Its private key (PEM)."`
@@ -17,6 +23,11 @@ type shellFlags struct {
 
 	MaxConnections           int `default:"10000" placeholder:"N" help:"Connections that are kept open; more are closed at once."`
 	MaxConnectionsPerAddress int `default:"256" placeholder:"N" help:"Connections of one address (of IPv6: one /64), trusted proxies excepted."`
+
+	OIDCIssuer   string         `name:"oidc-issuer" placeholder:"URL" help:"Issuer of OpenID Connect whose tokens are taken beside keys."`
+	OIDCAudience string         `name:"oidc-audience" placeholder:"NAME" help:"Audience that its tokens must be made for."`
+	OIDCRole     []web.RoleRule `name:"oidc-role" placeholder:"CLAIM=VALUE:ROLE@TENANT" sep:";" help:"Role of who has this value in this claim of his token; without @TENANT in all tenants; may be repeated."`
+	OIDCCA       string         `name:"oidc-ca" placeholder:"FILE" help:"Certificates (PEM) that vouch for the issuer, in place of the system's."`
 }
 
 // fits refuses what does not go together.
@@ -26,6 +37,8 @@ func (f shellFlags) fits() error {
 		return usage("give both", "--tls-cert and --tls-key belong together")
 	case f.MaxConnections < 1 || f.MaxConnectionsPerAddress < 1:
 		return usage("for example --max-connections 10000 --max-connections-per-address 256", "a node needs at least one connection")
+	case f.OIDCIssuer == "" && (f.OIDCAudience != "" || len(f.OIDCRole) > 0 || f.OIDCCA != ""):
+		return usage("say whose tokens they are: --oidc-issuer https://login.example.org", "the --oidc flags are of no use without --oidc-issuer")
 	}
 	return nil
 }
@@ -39,6 +52,17 @@ func (f shellFlags) apply(o *web.Options, log *slog.Logger) error {
 		if o.Certificate, err = web.LoadCertificate(f.TLSCert, f.TLSKey, log); err != nil {
 			return usage("both are PEM files, the certificate's own first", "%v", err)
 		}
+	}
+	if f.OIDCIssuer == "" {
+		return nil
+	}
+	transport, err := f.toIssuer()
+	if err != nil {
+		return err
+	}
+	o.OIDC = &web.OIDC{Issuer: f.OIDCIssuer, Audience: f.OIDCAudience, Roles: f.OIDCRole, Transport: transport}
+	if err := o.OIDC.Validate(); err != nil {
+		return usage("a node needs all three of --oidc-issuer, --oidc-audience and --oidc-role", "%v", err)
 	}
 	return nil
 }
@@ -56,4 +80,25 @@ func fitting(most int, log *slog.Logger) int {
 	fit := max(int(files.Cur)/2, int(files.Cur)-filesForOthers)
 	log.Warn("fewer connections than --max-connections fit into this process: raise its limit of open files", "connections", fit, "files", files.Cur)
 	return fit
+}
+
+// toIssuer is the way to the issuer.
+func (f shellFlags) toIssuer() (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConns: 2,
+		MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if f.OIDCCA == "" {
+		return t, nil
+	}
+	const hint = "--oidc-ca names a PEM file of certificates"
+	text, err := os.ReadFile(f.OIDCCA)
+	if err != nil {
+		return nil, usage(hint, "%v", err)
+	}
+	t.TLSClientConfig.RootCAs = x509.NewCertPool()
+	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {
+		return nil, usage(hint, "%s has no certificate", f.OIDCCA)
+	}
+	return t, nil
 }
