@@ -127,13 +127,14 @@ func (s *Server) authenticate(r *http.Request) (Principal, error) {
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
-	if strings.EqualFold(scheme, "Bearer") && s.issuer != nil && isJWT(token) {
+	switch {
+	case !strings.EqualFold(scheme, "Bearer"):
+	case s.options.RootToken.Is(token):
+		return rootPrincipal, nil
+	case s.issuer != nil && isJWT(token):
 		return s.issuer.authenticate(r.Context(), token)
 	}
-	if !strings.EqualFold(scheme, "Bearer") || !s.options.RootToken.Is(token) {
-		return Principal{}, newProblem(codeUnauthenticated)
-	}
-	return rootPrincipal, nil
+	return Principal{}, newProblem(codeUnauthenticated)
 }
 
 // authorise lets a principal do what the permission is for, in a tenant. No bucket has

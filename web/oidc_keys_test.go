@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"modelbucket/web"
 )
 
 // as sends a GET with a token over pipes.
@@ -217,6 +219,24 @@ func TestOIDCOneKey(t *testing.T) {
 	i, way := startIssuer(t, public("", s.p256))
 	n := serve(t, trusting(i, way, rules(t, everywhere)...))
 	n.get("/v1/tenants", "Authorization", "Bearer "+signed(t, jose.ES256, "", s.p256, i.claims(nil))).must(t, 200, nil)
+}
+
+// A root token may look like a token of an issuer, and is none.
+func TestOIDCRootToken(t *testing.T) {
+	s := newSigners(t)
+	i, way := startIssuer(t, public("r", s.rsa))
+	const own = "root.token.of-the-operator"
+	n := serve(t, func(o *web.Options) {
+		trusting(i, way, rules(t, everywhere)...)(o)
+		var err error
+		if o.RootToken, err = o.Registry.RootToken(t.Context(), own); err != nil {
+			t.Fatal(err)
+		}
+	})
+	n.get("/v1/tenants", "Authorization", "Bearer "+own).must(t, 200, nil)
+	if calls := i.calls.Load(); calls != 0 {
+		t.Errorf("the issuer was asked %d times", calls)
+	}
 }
 
 // The issuer's certificate counts.

@@ -362,3 +362,30 @@ func TestOIDCOptions(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOIDCToken changes a good token: what is taken says what was signed.
+func FuzzOIDCToken(f *testing.F) {
+	s := newSigners(f)
+	i, way := startIssuer(f, public("r", s.rsa))
+	server, _ := quietWith(f, trusting(i, way, rules(f, everywhere)...))
+	good := i.token(s, "r", nil)
+	payload := strings.Split(good, ".")[1]
+	for _, token := range []string{good, "..", "a.b.c", good + ".", "." + good, forged(f, `{"alg":"none"}`, i.claims(nil), nil), forged(f, `{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}`, i.claims(nil), []byte("x"))} {
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		r := httptest.NewRequest("GET", "/v1/tenants", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, r)
+		switch w.Code {
+		case 401:
+		case 200:
+			if parts := strings.Split(token, "."); len(parts) != 3 || parts[1] != payload {
+				t.Errorf("%q is taken", token)
+			}
+		default:
+			t.Errorf("%q: status %d: %s", token, w.Code, w.Body)
+		}
+	})
+}

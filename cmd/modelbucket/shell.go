@@ -47,6 +47,9 @@ func (f shellFlags) fits() error {
 func (f shellFlags) apply(o *web.Options, log *slog.Logger) error {
 	o.TrustedProxies = f.TrustedProxy
 	o.MaxConnections, o.MaxConnectionsPerAddress = fitting(f.MaxConnections, log), f.MaxConnectionsPerAddress
+	if f.BehindTLSProxy && len(f.TrustedProxy) == 0 {
+		log.Warn("the proxy in front counts as one caller, as no --trusted-proxy names its network", "connections", f.MaxConnectionsPerAddress)
+	}
 	if f.TLSCert != "" {
 		var err error
 		if o.Certificate, err = web.LoadCertificate(f.TLSCert, f.TLSKey, log); err != nil {
@@ -74,7 +77,7 @@ const filesForOthers = 256
 // fitting is how many connections this process can keep open, of those that it may.
 func fitting(most int, log *slog.Logger) int {
 	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur >= uint64(most+filesForOthers) {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || uint64(files.Cur) >= uint64(most+filesForOthers) {
 		return most
 	}
 	fit := max(int(files.Cur)/2, int(files.Cur)-filesForOthers)
