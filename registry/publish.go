@@ -34,10 +34,11 @@ type Publication struct {
 	Request []byte
 }
 
-// The limits of what a publication says of itself, in bytes.
+// The limits of what a publication says of itself, in bytes unless said otherwise.
 const (
 	maxUserMetadata = 1 << 20
 	maxKey          = 256
+	maxAliases      = 100 // names; a model has at most aliasesOfModel
 )
 
 func (p Publication) check() error {
@@ -49,6 +50,9 @@ func (p Publication) check() error {
 	}
 	if len(p.Key) > maxKey {
 		return fmt.Errorf("%w: the idempotency key has %d bytes, it may have %d", ErrInvalid, len(p.Key), maxKey)
+	}
+	if len(p.Aliases) > maxAliases {
+		return fmt.Errorf("%w: there are %d aliases, a version may be given %d with its publication", ErrInvalid, len(p.Aliases), maxAliases)
 	}
 	return checkAttributes(p.Description, p.Tags)
 }
@@ -291,6 +295,8 @@ func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size i
 		switch {
 		case h.err != nil && h.err != io.EOF:
 			err = h.err // what the body said, not what the store made of it
+		case errors.Is(err, blob.ErrInvalidKey): // nothing was sent
+			err = fmt.Errorf("%w: together with its tenant, model and label the file name is longer than the store can keep", ErrBadName)
 		case errors.Is(err, blob.ErrSize):
 			err = fmt.Errorf("%w: it was announced with %d bytes: %w", ErrInvalid, size, err)
 		default:
@@ -329,7 +335,7 @@ func (u *Upload) usable() error {
 	return nil
 }
 
-const maxFiles = 1000
+const maxFiles = 256
 
 // admits refuses a file that the version can't hold, before its first byte is read.
 func (u *Upload) admits(name FileName, size int64) error {

@@ -261,3 +261,29 @@ func TestNotFoundHelps(t *testing.T) {
 		}
 	}
 }
+
+// The longest of all names together are longer than a store's keys may be: then the
+// file's is refused, and nothing is left of it.
+func TestLongestNames(t *testing.T) {
+	r := open(t, blob.NewMemory())
+	long := strings.Repeat("a", 200)
+	for size, want := range map[int]error{600: nil, 700: registry.ErrBadName} {
+		u, err := r.Begin(t.Context(), registry.Publication{
+			Tenant: registry.Tenant(long[:63]), Model: registry.Model(long[:128]), Label: registry.Label(long[:127] + string(rune('a'+size/100))),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := registry.ParseFileName((strings.Repeat(long+"/", 3) + long)[:size])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = u.File(t.Context(), name, strings.NewReader("x"), 1, "")
+		wantErr(t, "upload", err, want)
+		if want == nil {
+			_, err = u.Commit(t.Context(), registry.Facts{})
+			wantErr(t, "commit", err, nil)
+		}
+		u.Abort()
+	}
+}
