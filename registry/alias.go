@@ -171,6 +171,11 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 		return nil, err
 	}
 	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
+		if old == nil {
+			if err := r.admitsAlias(ctx, s); err != nil {
+				return nil, err
+			}
+		}
 		return c.next(old, r.stamp()), c.admits(a, old)
 	})
 	if err != nil {
@@ -188,6 +193,22 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	}
 	_, undone := r.takeBack(ctx, s, a, set, c.By, fmt.Sprintf("taken back: version %d was deleted meanwhile", set.Version))
 	return nil, errors.Join(err, undone)
+}
+
+// aliasesOfModel is how many aliases a model may have, those counted that were removed:
+// each is an object for good. Who make one at the same time may exceed it by as many.
+const aliasesOfModel = 1000
+
+// admitsAlias refuses one more alias of a model that has enough.
+func (r *Registry) admitsAlias(ctx context.Context, s series) error {
+	page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: s.aliasesPrefix(), Limit: aliasesOfModel})
+	switch {
+	case err != nil:
+		return fmt.Errorf("count aliases of %s: %w", s, err)
+	case len(page.Objects) >= aliasesOfModel:
+		return fmt.Errorf("%w: %s has %d aliases, which is the most that a model may have", ErrInvalid, s, len(page.Objects))
+	}
+	return nil
 }
 
 // alive is nil when version n is there and not deleted.
