@@ -12,7 +12,7 @@ import (
 
 // csvBody is CSV as RFC 4180 has it, with a header.
 type csvBody struct {
-	in     boundedReader
+	in     columnReader
 	buffer *bufio.Reader
 	csv    *csv.Reader
 	names  [][]byte // the header
@@ -20,7 +20,7 @@ type csvBody struct {
 }
 
 func newCSVBody(body io.Reader) *csvBody {
-	b := &csvBody{in: boundedReader{from: body, end: MaxEvent}}
+	b := &csvBody{in: columnReader{boundedReader: boundedReader{from: body, end: MaxEvent}}}
 	b.buffer = bufio.NewReaderSize(&b.in, 64<<10)
 	b.csv = csv.NewReader(b.buffer) // which takes this buffer for its own
 	b.csv.FieldsPerRecord = -1      // a record of another length spoils one event, not the body
@@ -72,13 +72,15 @@ func (b *csvBody) readHeader() error {
 
 // record reads one record, which stays valid until the next call.
 func (b *csvBody) record(where string) ([]string, error) {
-	b.in.end = b.csv.InputOffset() + MaxEvent
+	b.in.end, b.in.commas = b.csv.InputOffset()+MaxEvent, 0
 	cells, err := b.csv.Read()
 	switch malformed, ok := errors.AsType[*csv.ParseError](err); {
 	case err == io.EOF:
 		return nil, io.EOF
 	case errors.Is(err, errBeyond):
 		return nil, tooLong(where)
+	case errors.Is(err, errColumns):
+		return nil, fmt.Errorf("%w: %s has more than %d columns", ErrTooLarge, where, maxColumns)
 	case ok:
 		return nil, fmt.Errorf("%w: line %d, column %d: %w", ErrBadBody, malformed.Line, malformed.Column, malformed.Err)
 	case err != nil:
@@ -91,4 +93,25 @@ func (b *csvBody) record(where string) ([]string, error) {
 		}
 	}
 	return cells, nil
+}
+
+// maxColumns bounds a record, for each column of it takes far more memory than its comma.
+const maxColumns = 100_000
+
+var errColumns = errors.New("too many columns")
+
+// columnReader ends with errColumns where a record has more commas than columns are
+// allowed; those within quotes count too.
+type columnReader struct {
+	boundedReader
+	commas int // since the record's beginning, as far as it was not read ahead
+}
+
+func (r *columnReader) Read(p []byte) (int, error) {
+	if r.commas > maxColumns {
+		return 0, errColumns
+	}
+	n, err := r.boundedReader.Read(p)
+	r.commas += bytes.Count(p[:n], []byte{','})
+	return n, err
 }
