@@ -1,12 +1,10 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -136,7 +134,7 @@ func appendResults(ctx context.Context, held *holding, dst []byte, d *detector.D
 	summary, err := d.ScoreEvents(ctx, events, o, func(results []detector.Result) error {
 		for i := range results {
 			if results[i].Index == maxEvents {
-				return tooManyEvents(problemf(codeTooLarge, "there are more than %d events", maxEvents))
+				return moreThanEvents()
 			}
 			if results[i].Index > 0 {
 				dst = append(dst, ',')
@@ -158,6 +156,10 @@ func appendResults(ctx context.Context, held *holding, dst []byte, d *detector.D
 
 func tooManyEvents(p *Problem) *Problem {
 	return p.hint("send them as %s: a stream is answered line by line and may be of any length", ndjson)
+}
+
+func moreThanEvents() *Problem {
+	return tooManyEvents(problemf(codeTooLarge, "there are more than %d events", maxEvents))
 }
 
 // detectStream answers each event as it comes: a line for each, and a last line
@@ -213,16 +215,4 @@ func (s *Server) detectStream(c *call, m *scored, f detector.Format, o detector.
 		encodeErr = send()
 	}
 	return errors.Join(err, encodeErr)
-}
-
-// readEvents reads a whole body of events into memory, for who has to read it twice.
-func (c *call) readEvents(held *holding) ([]byte, error) {
-	if c.r.ContentLength > maxEventBody {
-		return nil, tooManyEvents(tooLarge(maxEventBody))
-	}
-	var data bytes.Buffer
-	if _, err := io.Copy(&data, c.heldBody(maxEventBody, held, answerFactor)); err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	return data.Bytes(), nil
 }

@@ -1,17 +1,51 @@
 package web
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
+
+	"modelbucket/registry"
 )
 
 // formPart is one part of a form. File names are taken as they were sent: what looks
 // like a path elsewhere is refused by the names' grammar, not trimmed.
 type formPart struct {
 	*multipart.Part
-	name, file string
+	name string
+	file registry.FileName // "" in the part "metadata" alone
+}
+
+const metadataPart = "metadata"
+
+// startsWith wants a form to begin with its boundary: what RFC 2046 allows before it
+// nobody sends, and it might have no end.
+func startsWith(form *bufio.Reader, boundary string) error {
+	begin, err := form.Peek(len(boundary))
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if string(begin) != boundary {
+		return problemf(codeBadRequest, "the form is malformed: it does not begin with its boundary").hint("it begins with -- and the boundary that the Content-Type names")
+	}
+	return nil
+}
+
+// maxBehind bounds what may follow a form's end, in bytes, beside what was read already.
+const maxBehind = 64 << 10
+
+// endsSoon reads a form's body to its end.
+func endsSoon(body io.Reader) error {
+	switch _, err := io.CopyN(io.Discard, body, maxBehind); err {
+	case nil:
+		return problemf(codeBadRequest, "the body goes on behind the form's end")
+	case io.EOF:
+		return nil
+	default:
+		return err
+	}
 }
 
 // nextPart is nil at the form's end.
@@ -32,7 +66,14 @@ func nextPart(form *multipart.Reader, n int) (*formPart, error) {
 	if err := admitEncoding("part", part.Header); err != nil {
 		return nil, err
 	}
-	return &formPart{part, params["name"], params["filename"]}, nil
+	file, err := optional(params["filename"], registry.ParseFileName)
+	if err != nil {
+		return nil, err
+	}
+	if file == "" && params["name"] != metadataPart {
+		return nil, problemf(codeBadRequest, "the form has a part %s that is no file", shown(params["name"])).hint("the parts are metadata and files, each with a filename")
+	}
+	return &formPart{part, params["name"], file}, nil
 }
 
 // badForm keeps a problem of the body itself, and explains all else.

@@ -12,7 +12,7 @@ import (
 )
 
 // maxParts bounds a form, in parts.
-const maxParts = 1001
+const maxParts = 257
 
 // publishBody is what is said of a version that is being published: the form's part
 // "metadata", or the query of a raw body.
@@ -102,13 +102,17 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	}
 	body := s.lentBody(c, s.options.MaxUpload+maxJSON)
 	defer body.turn.give()
-	form := multipart.NewReader(bufio.NewReaderSize(body, formBuffer), boundary)
+	buffered := bufio.NewReaderSize(body, formBuffer)
+	if err := startsWith(buffered, "--"+boundary); err != nil {
+		return err
+	}
+	form := multipart.NewReader(buffered, boundary)
 	part, err := nextPart(form, 0)
 	if err != nil {
 		return err
 	}
 	var said publishBody
-	if part != nil && part.name == "metadata" {
+	if part != nil && part.name == metadataPart {
 		if said, err = readMetadata(part); err != nil {
 			return err
 		}
@@ -122,7 +126,7 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	}
 	defer p.end()
 	for n := 2; part != nil; n++ {
-		if part.name == "metadata" {
+		if part.name == metadataPart {
 			return problemf(codeBadRequest, "the part metadata comes after a file, or twice").hint("send it once and first, so that a wrong one is refused before the files are sent")
 		}
 		if err := p.part(c, part); err != nil {
@@ -132,7 +136,7 @@ func (s *Server) publishForm(c *call, boundary string) error {
 			return err
 		}
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // what may follow a form's end
+	if err := endsSoon(body); err != nil {
 		return err
 	}
 	return p.commit(c)
@@ -183,25 +187,19 @@ func (p *publication) end() {
 
 // part takes in one part of a form as a file.
 func (p *publication) part(c *call, part *formPart) error {
-	if part.file == "" {
-		return problemf(codeBadRequest, "the form has a part %s that is no file", shown(part.name)).hint("the parts are metadata and files, each with a filename")
-	}
-	name, err := registry.ParseFileName(part.file)
-	if err != nil {
-		return err
-	}
 	size := int64(-1)
 	if length := part.Header.Get("Content-Length"); length != "" {
+		var err error
 		if size, err = strconv.ParseInt(length, 10, 64); err != nil || size < 0 {
-			return problemf(codeBadRequest, "the part %s has the Content-Length %s", shown(part.file), shown(length))
+			return problemf(codeBadRequest, "the part %s has the Content-Length %s", part.file, shown(length))
 		}
 	}
-	digest, err := declaredDigest(part.Header.Get("Repr-Digest"), p.pending[name])
+	digest, err := declaredDigest(part.Header.Get("Repr-Digest"), p.pending[part.file])
 	if err != nil {
 		return err
 	}
-	delete(p.pending, name)
-	return p.file(c, name, formReader{part}, size, digest)
+	delete(p.pending, part.file)
+	return p.file(c, part.file, formReader{part}, size, digest)
 }
 
 // peekBytes of a file without an announced size are held back: if it ends within them

@@ -133,11 +133,11 @@ func (s *Server) secureDetect(c *call) error {
 		return err
 	}
 	defer held.leave()
-	body, err := c.readEvents(held)
-	if err != nil {
-		return err
+	if c.r.ContentLength > maxEventBody {
+		return tooManyEvents(tooLarge(maxEventBody))
 	}
-	members, err := membersOf(body)
+	var body bytes.Buffer
+	members, err := membersOf(io.TeeReader(c.heldBody(maxEventBody, held, answerFactor), &body))
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (s *Server) secureDetect(c *call) error {
 		return err
 	}
 	out[len(out)-1] = ','
-	out, err = appendResults(c.r.Context(), held, out, m.detector, detector.NewReader(bytes.NewReader(body), detector.JSON), detector.ScoreOptions{Original: true})
+	out, err = appendResults(c.r.Context(), held, out, m.detector, detector.NewReader(&body, detector.JSON), detector.ScoreOptions{Original: true})
 	if err != nil {
 		return err
 	}
@@ -180,10 +180,12 @@ func (s *Server) secureDetect(c *call) error {
 
 // membersOf reads a body of events to its end for what stands beside them: a JSON
 // object, or nil where the body is an array.
-func membersOf(body []byte) ([]byte, error) {
-	events := detector.NewReader(bytes.NewReader(body), detector.JSON)
-	for {
+func membersOf(body io.Reader) ([]byte, error) {
+	events := detector.NewReader(body, detector.JSON)
+	for n := 0; ; n++ {
 		switch _, err := events.Next(); {
+		case err == nil && n == maxEvents:
+			return nil, moreThanEvents()
 		case err == nil:
 		case err != io.EOF:
 			return nil, err
