@@ -181,7 +181,7 @@ func (p *Pool) leave(e *entry) {
 
 // load fills an entry. Its context is the pool's, not that of who asked first.
 func (p *Pool) load(e *entry, v *registry.Version) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.options.LoadTimeout)
+	ctx, cancel := context.WithTimeout(registry.WithScope(p.ctx, v.Tenant), p.options.LoadTimeout)
 	defer cancel()
 	d, err := p.fetch(ctx, e, v)
 	p.mu.Lock()

@@ -183,7 +183,7 @@ func (s *Resolver) ask(a *answer) *question {
 // answer asks the registry, with a context of its own: others may want to know when
 // the one who asked has left.
 func (s *Resolver) answer(a *answer, q *question) {
-	ctx, cancel := context.WithTimeout(s.ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(registry.WithScope(s.ctx, a.ref.Tenant), askTimeout)
 	defer cancel()
 	select {
 	case s.slots <- struct{}{}:

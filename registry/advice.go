@@ -19,6 +19,16 @@ func advise(key string) string {
 	case rootTokenKey:
 		return bringBack + ", or set MODELBUCKET_ROOT_TOKEN on all nodes"
 	}
+	switch locateKey(key).kind {
+	case kindKey:
+		return bringBack + ", or delete it and make the key's holder another"
+	case kindKeyUse:
+		return "delete it: it only tells when the key was last used"
+	case kindKeyEntry:
+		return bringBack + ", or leave it: a list goes by its name alone; if it is missing, revoke the key by its id"
+	case kindKeyEpoch:
+		return bringBack + ", or delete it: nodes then read all keys anew"
+	}
 	tenant, rest, _ := strings.Cut(key, "/")
 	if rest == "_tenant.json" {
 		return bringBack + ", or delete it: the tenant's description and tags go with it, and nothing else"

@@ -123,17 +123,20 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 }
 
 // UpdateTenant changes description and tags of a tenant, and makes it if there is
-// nothing of it yet.
+// nothing of it yet, or nothing any more.
 func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
 	}
 	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
-		next := tenantBody{CreatedAt: r.stamp()}
-		if old != nil {
-			next = *old
+		next, shown := tenantBody{CreatedAt: r.stamp()}, int64(0)
+		switch {
+		case old != nil && old.Deleted:
+			next.revisions = old.revisions // goes on counting
+		case old != nil:
+			next, shown = *old, old.Revision
 		}
-		return &next, c.apply(tenantName(t), &next.attributes, next.Revision, r.stamp())
+		return &next, c.apply(tenantName(t), &next.attributes, shown, r.stamp())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update tenant %s: %w", t, err)

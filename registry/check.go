@@ -147,6 +147,8 @@ func (c *checker) system(ctx context.Context) error {
 				_, err = parseRootToken(body)
 			}
 			return c.damage(o.Key, err)
+		case strings.HasPrefix(o.Key, keysPrefix):
+			return c.key(ctx, o.Key)
 		case !strings.HasPrefix(o.Key, gcPrefix) && !strings.HasPrefix(o.Key, probePrefix):
 			return c.stray(ctx, o.Key, "is no object of ours")
 		}

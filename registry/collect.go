@@ -112,7 +112,7 @@ func (c *collector) pass(ctx context.Context) (err error) {
 	}
 	c.now = stat.Modified
 	for tenant := Tenant(""); ; {
-		next, err := c.r.tenantNames(ctx, tenant, 1, nil)
+		next, err := c.r.tenantNames(ctx, tenant, 1, "", nil)
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,13 @@ import (
 // with its own number and id, here (restore: from may be deleted, while its files are
 // still there) or in another model or tenant. Facts, description, tags and
 // user_metadata go along where to names none of its own; label and aliases do not.
+//
+// The caller answers for both tenants: whatever its scope, each is read or written within
+// a scope of its own.
 func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version, error) {
+	source, target := rescope(ctx, from.Tenant), rescope(ctx, to.Tenant)
 	if from.Selector.Label != "" { // for good; latest and aliases are looked up once, by the first request with the key
-		n, err := r.number(ctx, series{from.Tenant, from.Model}, from.Selector)
+		n, err := r.number(source, series{from.Tenant, from.Model}, from.Selector)
 		if err != nil {
 			return nil, err
 		}
@@ -25,25 +29,25 @@ func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version
 	if to.Request, err = json.Marshal([]string{"copy", from.String()}); err != nil {
 		return nil, err
 	}
-	u, err := r.Begin(ctx, to)
+	u, err := r.Begin(target, to)
 	if err != nil {
 		return nil, err
 	}
 	defer u.Abort()
 	if u.Replayed() {
-		return u.Commit(ctx, Facts{})
+		return u.Commit(target, Facts{})
 	}
-	v, err := r.source(ctx, from)
+	v, err := r.source(source, from)
 	if err != nil {
 		return nil, err
 	}
 	u.inherit(v)
 	for _, f := range v.Files {
-		if err := r.copyFile(ctx, u, v, f); err != nil {
+		if err := r.copyFile(source, target, u, v, f); err != nil {
 			return nil, fmt.Errorf("copy %s: %w", v.Ref(), err)
 		}
 	}
-	return u.Commit(ctx, v.Facts)
+	return u.Commit(target, v.Facts)
 }
 
 // source is the version that is to be copied, deleted or not.
@@ -75,12 +79,12 @@ func (u *Upload) inherit(v *Version) {
 	}
 }
 
-func (r *Registry) copyFile(ctx context.Context, u *Upload, v *Version, f File) (err error) {
-	body, err := r.OpenFile(ctx, v, f.Name, blob.Range{})
+func (r *Registry) copyFile(source, target context.Context, u *Upload, v *Version, f File) (err error) {
+	body, err := r.OpenFile(source, v, f.Name, blob.Range{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	_, err = u.File(ctx, f.Name, body, f.Size, f.SHA256)
+	_, err = u.File(target, f.Name, body, f.Size, f.SHA256)
 	return err
 }

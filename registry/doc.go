@@ -27,7 +27,7 @@
 //
 // Names that users give never begin with "_": those are the system's.
 //
-//	acme/_tenant.json                                    description, tags (compare-and-swap)
+//	acme/_tenant.json                                    description, tags, deleted (compare-and-swap)
 //	acme/fraud/_model.json                               description, tags, deleted_through (compare-and-swap)
 //	acme/fraud/v1.0.0199c2f0-…/model.joblib              a version's folder: its files (written once)
 //	acme/fraud/v1.0.0199c2f0-…/metadata.json             all that never changes about them (written once)
@@ -41,6 +41,10 @@
 //	acme/fraud/_trash/<first>-<last>.json                deleted versions, for the collector (written once)
 //	_system/format.json                                  the format of the whole (create-once)
 //	_system/root_token.json                              SHA-256 of the root token (create-once)
+//	_system/keys/<id>.json                               an API key: SHA-256 of its token, tenant, role, end (create-once, compare-and-swap)
+//	_system/keys/_tenants/acme/<id>.json                 entry in the list of the tenant's keys; _all: of those for all (written once)
+//	_system/keys/_used/<id>.json                         when the key was last used, to about an hour (the last who writes wins)
+//	_system/keys/_epoch.json                             its revision counts revocations (compare-and-swap)
 //	_system/gc/, _system/probe/                          what asks a store for its time and its word
 //
 // A record's number is counted down from 999,999,999 and cut into folders of a
@@ -53,7 +57,7 @@
 //
 // without any space between, and a reader checks all three. It ignores fields of a body
 // that it does not know and refuses a higher format. The fields of each body stand beside
-// their types in metadata.go, alias.go, index.go, publish.go and delete.go. A file above
+// their types in metadata.go, alias.go, index.go, publish.go, delete.go and key.go. A file above
 // 8 MiB has a chaining value of its SHA-256 for each piece in metadata.json (digest.go),
 // so that a part of it is verified without the rest.
 //
@@ -77,6 +81,15 @@
 // Latest is one listing call beside one read. What needed several calls holds only if
 // no number was added meanwhile; else it is read again. An error of any page of a
 // listing voids the whole answer.
+//
+// # Who sees what
+//
+// A tenant's requests carry its scope in their context (WithScope): directly below the
+// registry a bucket refuses, for such a context, every key and prefix outside the
+// tenant's own, and leaves out of a listing what lies elsewhere. API keys belong to
+// tenants and lie in _system, which a tenant's scope never reaches; the few functions
+// that read and write them leave it, and nothing else does but Copy, which has one for
+// each of its two ends.
 //
 // # Who cleans up
 //

@@ -15,11 +15,14 @@ var (
 	ErrVersionNotFound = errors.New("version not found")
 	ErrAliasNotFound   = errors.New("alias not found")
 	ErrFileNotFound    = errors.New("file not found")
+	ErrKeyNotFound     = errors.New("key not found")
 	// ErrVersionDeleted: the version was there; its number and label stay taken.
 	ErrVersionDeleted = errors.New("version deleted")
 	ErrLabelTaken     = errors.New("label taken")
 	// ErrAliasInUse: a version that an alias names is not deleted.
 	ErrAliasInUse = errors.New("alias in use")
+	// ErrTenantInUse: a tenant that has models is not deleted.
+	ErrTenantInUse = errors.New("tenant in use")
 	// ErrConflict: others kept changing the object; nothing was changed.
 	ErrConflict = errors.New("conflict")
 	// ErrPrecondition: the caller's expectation (If-Match) does not hold.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,6 +19,8 @@ const (
 	systemPrefix = "_system/"
 	gcPrefix     = systemPrefix + "gc/"
 	probePrefix  = systemPrefix + "probe/"
+	keysPrefix   = systemPrefix + "keys/"
+	keyEpochKey  = keysPrefix + "_epoch.json"
 	suffix       = ".json"
 )
 
@@ -35,6 +38,17 @@ func (s series) modelKey() string { return s.prefix() + "_model.json" }
 func tenantPrefix(t Tenant) string { return string(t) + "/" }
 func tenantKey(t Tenant) string    { return tenantPrefix(t) + "_tenant.json" }
 func gcKey(id string) string       { return gcPrefix + id + suffix }
+
+func keyKey(id KeyID) string    { return keysPrefix + string(id) + suffix }
+func keyUseKey(id KeyID) string { return keysPrefix + "_used/" + string(id) + suffix }
+
+// keyListPrefix is where the keys of a tenant are listed; "" is for those of all.
+func keyListPrefix(t Tenant) string {
+	return keysPrefix + "_tenants/" + string(cmp.Or(t, "_all")) + "/"
+}
+func keyListKey(t Tenant, id KeyID) string {
+	return keyListPrefix(t) + string(id) + suffix
+}
 
 func (s series) folder(id ID) string                 { return s.prefix() + string(id) + "/" }
 func (s series) metadataKey(id ID) string            { return s.folder(id) + metadataName }
@@ -84,7 +98,7 @@ func segment(prefix string) string {
 	return prefix[strings.LastIndexByte(prefix, '/')+1:]
 }
 
-// The kinds of objects below a model.
+// The kinds of objects below a model, and of those about API keys.
 type kind int
 
 const (
@@ -100,14 +114,19 @@ const (
 	kindTrash
 	kindMetadata
 	kindFile
+	kindKey
+	kindKeyUse
+	kindKeyEntry // of the list of a tenant's keys
+	kindKeyEpoch
 )
 
-// location is a key below a model taken apart.
+// location is a key in the bucket taken apart.
 type location struct {
 	kind   kind
+	tenant Tenant   // of an API key's entry in a list; "": all
 	number Number   // record, attributes, tombstone; first of a trash entry
 	last   Number   // last of a trash entry
-	name   string   // label, operation, alias
+	name   string   // label, operation, alias; id of an API key
 	id     ID       // intent, metadata, file
 	file   FileName // file
 }
@@ -192,6 +211,34 @@ func (s series) locateRecord(key, name string) location {
 		l.kind = kindTombstone
 	default:
 		return location{}
+	}
+	return l
+}
+
+// locateKey is locate for what lies below _system/keys/.
+func locateKey(key string) location {
+	if key == keyEpochKey {
+		return location{kind: kindKeyEpoch}
+	}
+	id, err := ParseKeyID(strings.TrimSuffix(key[strings.LastIndexByte(key, '/')+1:], suffix))
+	if err != nil {
+		return location{}
+	}
+	l := location{name: string(id)}
+	switch key {
+	case keyKey(id):
+		l.kind = kindKey
+	case keyUseKey(id):
+		l.kind = kindKeyUse
+	case keyListKey("", id):
+		l.kind = kindKeyEntry
+	default:
+		folder := strings.TrimSuffix(key, "/"+string(id)+suffix)
+		t, err := ParseTenant(folder[strings.LastIndexByte(folder, '/')+1:])
+		if err != nil || key != keyListKey(t, id) {
+			return location{}
+		}
+		l.kind, l.tenant = kindKeyEntry, t
 	}
 	return l
 }

@@ -172,4 +172,8 @@ type modelBody struct {
 type tenantBody struct {
 	attributes
 	CreatedAt time.Time `json:"created_at"`
+	// Deleted: the tenant is not there, unless it has a model all the same.
+	Deleted   bool      `json:"deleted,omitempty"`
+	DeletedAt time.Time `json:"deleted_at,omitzero"`
+	DeletedBy string    `json:"deleted_by,omitempty"`
 }

@@ -145,6 +145,45 @@ func (r *Registry) Models(ctx context.Context, t Tenant, q ModelQuery) (ModelPag
 	}
 }
 
+// someModels lists names behind after in the order of the listing, at most limit, and at
+// least one unless there is none.
+func (r *Registry) someModels(ctx context.Context, t Tenant, after string, limit int) ([]Model, error) {
+	for {
+		folders, complete, err := r.folders(ctx, tenantPrefix(t), after, limit)
+		if err != nil {
+			return nil, err
+		}
+		var names []Model
+		for _, name := range folders {
+			if m, err := ParseModel(name); err == nil {
+				names = append(names, m)
+			}
+		}
+		if complete || len(names) > 0 {
+			return names, nil
+		}
+		after = folders[len(folders)-1]
+	}
+}
+
+// firstModel is the first model of a tenant that is not deleted, or "".
+func (r *Registry) firstModel(ctx context.Context, t Tenant) (Model, error) {
+	for after := ""; ; {
+		names, err := r.someModels(ctx, t, after, keysForPage)
+		if err != nil || len(names) == 0 {
+			return "", err
+		}
+		after = string(names[len(names)-1])
+		infos, err := r.describeModels(ctx, t, names, false)
+		if err != nil {
+			return "", err
+		}
+		if len(infos) > 0 {
+			return infos[0].Model, nil
+		}
+	}
+}
+
 // modelNames lists the names behind after in the order of the listing, at most limit.
 func (r *Registry) modelNames(ctx context.Context, t Tenant, after Model, limit int) (names []Model, complete bool, err error) {
 	folders, complete, err := r.folders(ctx, tenantPrefix(t), string(after), limit)
@@ -219,12 +258,13 @@ func (r *Registry) describeModels(ctx context.Context, t Tenant, names []Model, 
 
 // AllModelsQuery chooses a page of the models of all tenants that MaySee admits (nil:
 // all): it begins with the models of Tenant behind After and goes on with the tenants
-// behind that one.
+// behind that one. Only, unless it is empty, is the one tenant that counts.
 type AllModelsQuery struct {
 	Tenant Tenant
 	After  Model
 	Limit  int
 	Latest bool
+	Only   Tenant
 	MaySee func(Tenant) bool
 }
 
@@ -241,7 +281,7 @@ func (r *Registry) AllModels(ctx context.Context, q AllModelsQuery) (AllModelsPa
 	limit := pageLimit(q.Limit)
 	page := AllModelsPage{Models: []*ModelInfo{}}
 	for tenant, after := q.Tenant, q.After; ; after = "" {
-		if tenant != "" && (q.MaySee == nil || q.MaySee(tenant)) {
+		if tenant != "" && (q.Only == "" || q.Only == tenant) && (q.MaySee == nil || q.MaySee(tenant)) {
 			models, err := r.Models(ctx, tenant, ModelQuery{After: after, Limit: limit - len(page.Models), Latest: q.Latest})
 			if err != nil && !errors.Is(err, ErrTenantNotFound) {
 				return AllModelsPage{}, err
@@ -252,7 +292,7 @@ func (r *Registry) AllModels(ctx context.Context, q AllModelsQuery) (AllModelsPa
 				return page, nil
 			}
 		}
-		next, err := r.tenantNames(ctx, tenant, 1, q.MaySee)
+		next, err := r.tenantNames(ctx, tenant, 1, q.Only, q.MaySee)
 		if err != nil || len(next) == 0 {
 			return page, err
 		}

@@ -370,7 +370,7 @@ func (u *Upload) Abort() {
 	if u.replayed {
 		files = nil // they were only digested
 	}
-	u.r.afterwards(context.Background(), "upload "+string(u.id), func(ctx context.Context) error {
+	u.r.afterwards(WithScope(context.Background(), u.p.Tenant), "upload "+string(u.id), func(ctx context.Context) error {
 		for _, f := range files {
 			if err := u.r.bucket.Delete(ctx, u.s.fileKey(u.id, f.Name)); err != nil {
 				return err

@@ -71,7 +71,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 		o.OnConflict = func() {}
 	}
 	r := &Registry{
-		machine: machine{o.Now, o.Random}, bucket: bucket, options: o, log: o.Log,
+		machine: machine{o.Now, o.Random}, bucket: &scoped{bucket, o.Log}, options: o, log: o.Log,
 		records: newLRU[recordID, *record](20_000),
 		tops:    newLRU[series, Number](10_000),
 		stored:  newLRU[recordID, *Version](1_000),
@@ -95,7 +95,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 	return r, nil
 }
 
-// Bucket is the store that the registry was opened on.
+// Bucket is the store that the registry was opened on. Scopes hold there too.
 func (r *Registry) Bucket() blob.Bucket { return r.bucket }
 
 // Close waits for the cleanups that outlived their requests.

@@ -2,17 +2,16 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"modelbucket/blob"
 )
 
-// TenantInfo is a tenant as it is shown. A tenant exists while anything of it lies in
-// the bucket: it needs no making before its first publish.
+// TenantInfo is a tenant as it is shown. A tenant exists while it is described or any
+// model of it lies in the bucket: it needs no making before its first publish.
 type TenantInfo struct {
 	Tenant      Tenant            `json:"tenant"`
 	Description string            `json:"description"`
@@ -23,7 +22,7 @@ type TenantInfo struct {
 
 func tenantInfo(t Tenant, body *tenantBody) *TenantInfo {
 	info := &TenantInfo{Tenant: t, Tags: map[string]string{}}
-	if body != nil {
+	if body != nil && !body.Deleted {
 		info.Description, info.Revision, info.CreatedAt = body.Description, body.Revision, &body.CreatedAt
 		maps.Copy(info.Tags, body.Tags)
 	}
@@ -36,27 +35,39 @@ func (r *Registry) Tenant(ctx context.Context, t Tenant) (*TenantInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if body == nil {
-		page, err := r.bucket.List(ctx, blob.ListOptions{Prefix: tenantPrefix(t), Limit: 1})
-		if err != nil {
-			return nil, fmt.Errorf("look for tenant %s: %w", t, err)
-		}
-		if len(page.Objects) == 0 {
-			return nil, fmt.Errorf("%s: %w", t, ErrTenantNotFound)
-		}
+	there := body != nil && !body.Deleted
+	switch {
+	case there:
+	case body != nil:
+		var m Model
+		m, err = r.firstModel(ctx, t)
+		there = m != ""
+	default: // any model, deleted ones too
+		var names []Model
+		names, err = r.someModels(ctx, t, "", 1)
+		there = len(names) > 0
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for tenant %s: %w", t, err)
+	}
+	if !there {
+		return nil, fmt.Errorf("%s: %w", t, ErrTenantNotFound)
 	}
 	return tenantInfo(t, body), nil
 }
 
 // TenantQuery chooses a page of the tenants that MaySee admits (nil: all): those
-// behind After in the order of the listing, at most Limit (0: 100).
+// behind After in the order of the listing, at most Limit (0: 100). Only, unless it is
+// empty, is the one tenant that counts: then no other is looked at.
 type TenantQuery struct {
 	After  Tenant
 	Limit  int
+	Only   Tenant
 	MaySee func(Tenant) bool
 }
 
-// TenantPage is a page of tenants; Next, unless it is empty, is the After of the next.
+// TenantPage is a page of tenants; Next, unless it is empty, is the After of the next. One
+// that was deleted while it was listed makes the page shorter.
 type TenantPage struct {
 	Tenants []*TenantInfo
 	Next    Tenant
@@ -65,7 +76,7 @@ type TenantPage struct {
 // Tenants lists tenants.
 func (r *Registry) Tenants(ctx context.Context, q TenantQuery) (TenantPage, error) {
 	limit := pageLimit(q.Limit)
-	names, err := r.tenantNames(ctx, q.After, limit+1, q.MaySee)
+	names, err := r.tenantNames(ctx, q.After, limit+1, q.Only, q.MaySee)
 	if err != nil {
 		return TenantPage{}, err
 	}
@@ -78,22 +89,35 @@ func (r *Registry) Tenants(ctx context.Context, q TenantQuery) (TenantPage, erro
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(sideBySide)
 	for i, t := range names {
-		g.Go(func() error {
-			body, _, err := readMutable[tenantBody](gctx, r, tenantKey(t))
-			infos[i] = tenantInfo(t, body)
+		g.Go(func() (err error) {
+			infos[i], err = r.Tenant(gctx, t)
+			if errors.Is(err, ErrTenantNotFound) {
+				return nil
+			}
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return TenantPage{}, fmt.Errorf("list tenants: %w", err)
 	}
-	page.Tenants = infos
+	for _, info := range infos {
+		if info != nil {
+			page.Tenants = append(page.Tenants, info)
+		}
+	}
 	return page, nil
 }
 
-// tenantNames lists the tenants behind after that maySee admits, at most limit.
-func (r *Registry) tenantNames(ctx context.Context, after Tenant, limit int, maySee func(Tenant) bool) ([]Tenant, error) {
+// tenantNames lists the tenants behind after that maySee admits, at most limit: the
+// folders of the bucket, or only the one where that is not empty.
+func (r *Registry) tenantNames(ctx context.Context, after Tenant, limit int, only Tenant, maySee func(Tenant) bool) ([]Tenant, error) {
 	var found []Tenant
+	if only != "" {
+		if only > after && (maySee == nil || maySee(only)) {
+			found = append(found, only)
+		}
+		return found, nil
+	}
 	for from := string(after); ; {
 		names, complete, err := r.folders(ctx, "", from, limit+1)
 		if err != nil {

@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -65,6 +66,16 @@ var grants = []struct {
 	{MetricsRead, "-----o"},
 }
 
+// known tells whether the table has a permission.
+func known(permission Permission) bool {
+	for i := range grants {
+		if grants[i].permission == permission {
+			return true
+		}
+	}
+	return false
+}
+
 // granted tells whether a role comes with a permission.
 func granted(role registry.Role, permission Permission) bool {
 	letter := role.Letter()
@@ -86,7 +97,8 @@ type Principal struct {
 
 	root bool // may do everything in every tenant
 	// also is what else he is, where a token makes him several things.
-	also []Principal
+	also  []Principal
+	stale bool // the store could not confirm the key of late: see keyring
 }
 
 // rootPrincipal holds the root token, or came to a server that asks for none.
@@ -120,21 +132,50 @@ func (p Principal) belongsAlone(tenant registry.Tenant) bool {
 	return p.Tenant == "" || tenant == "" || tenant == p.Tenant
 }
 
-// authenticate finds out who sent the request. It reads headers only.
-func (s *Server) authenticate(r *http.Request) (Principal, error) {
+// only is the one tenant in which the principal has any right; "" where there are more, or
+// may be.
+func (p Principal) only() registry.Tenant {
+	for _, a := range p.also {
+		if a.only() != p.Tenant {
+			return ""
+		}
+	}
+	return p.Tenant
+}
+
+// authenticate finds out who sent the request. It reads headers only, and asks the store
+// only where it meets a key of which nothing is known of late.
+func (s *Server) authenticate(r *http.Request, client netip.Addr, permission Permission) (Principal, error) {
 	if s.options.Insecure {
 		return rootPrincipal, nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	token = strings.TrimSpace(token)
-	switch {
-	case !strings.EqualFold(scheme, "Bearer"):
-	case s.options.RootToken.Is(token):
+	presented, err := bearer(r)
+	if err != nil {
+		return Principal{}, err
+	}
+	if s.options.RootToken.Is(presented) {
 		return rootPrincipal, nil
-	case s.issuer != nil && isJWT(token):
-		return s.issuer.authenticate(r.Context(), token)
+	}
+	if token, ok := registry.ParseToken(presented); ok {
+		return s.keys.admit(r.Context(), token, client, permission)
+	}
+	if s.issuer != nil && isJWT(presented) {
+		return s.issuer.authenticate(r.Context(), presented)
 	}
 	return Principal{}, newProblem(codeUnauthenticated)
+}
+
+// bearer is the token that a request presents, one and no more.
+func bearer(r *http.Request) (string, error) {
+	given := r.Header["Authorization"]
+	if len(given) != 1 {
+		return "", newProblem(codeUnauthenticated)
+	}
+	scheme, token, _ := strings.Cut(given[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", newProblem(codeUnauthenticated)
+	}
+	return strings.TrimSpace(token), nil
 }
 
 // authorise lets a principal do what the permission is for, in a tenant. No bucket has
@@ -142,6 +183,8 @@ func (s *Server) authenticate(r *http.Request) (Principal, error) {
 // in a tenant it is the same, to the byte, whatever the name.
 func authorise(p Principal, permission Permission, tenant registry.Tenant) error {
 	switch {
+	case p.May(permission, tenant) && p.stale && !goesOn(permission):
+		return newProblem(codeAuthUnavailable)
 	case p.May(permission, tenant):
 		return nil
 	case tenant != "" && !p.belongs(tenant):

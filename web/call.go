@@ -27,6 +27,7 @@ type call struct {
 	version registry.Selector
 	alias   registry.Alias
 	file    registry.FileName
+	key     registry.KeyID
 }
 
 func (c *call) ref() registry.Ref {
@@ -45,12 +46,19 @@ func (c *call) name(parameter, value string) (err error) {
 		c.version, err = registry.ParseSelector(value)
 	case "alias":
 		c.alias, err = registry.ParseAlias(strings.TrimPrefix(value, "@"))
+	case "key":
+		c.key, err = registry.ParseKeyID(value)
 	case "name":
 		c.file, err = registry.ParseFileName(value)
 	default:
 		err = fmt.Errorf("route with an unknown parameter %s", parameter)
 	}
 	return err
+}
+
+// confine keeps all that the request does from now on within a tenant.
+func (c *call) confine(t registry.Tenant) {
+	c.r = c.r.WithContext(registry.WithScope(c.r.Context(), t))
 }
 
 // body is the request's body with a limit, in bytes.

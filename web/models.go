@@ -75,7 +75,7 @@ func (s *Server) listAllModels(c *call) error {
 		return err
 	}
 	page, err := s.registry.AllModels(c.r.Context(), registry.AllModelsQuery{
-		Tenant: tenant, After: after, Limit: limit, Latest: latest, MaySee: s.maySee(c.who, ModelRead),
+		Tenant: tenant, After: after, Limit: limit, Latest: latest, Only: c.who.only(), MaySee: s.maySee(c.who, ModelRead),
 	})
 	if err != nil {
 		return err

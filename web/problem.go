@@ -68,10 +68,12 @@ const (
 	codeVersionNotFound     = "version_not_found"
 	codeAliasNotFound       = "alias_not_found"
 	codeFileNotFound        = "file_not_found"
+	codeKeyNotFound         = "key_not_found"
 	codeMethodNotAllowed    = "method_not_allowed"
 	codeConflict            = "conflict"
 	codeLabelTaken          = "label_taken"
 	codeAliasInUse          = "alias_in_use"
+	codeTenantInUse         = "tenant_in_use"
 	codeVersionDeleted      = "version_deleted"
 	codePreconditionFailed  = "precondition_failed"
 	codeTooLarge            = "too_large"
@@ -83,6 +85,7 @@ const (
 	codeInternal            = "internal"
 	codeUnavailable         = "unavailable"
 	codeOutcomeUnknown      = "outcome_unknown"
+	codeAuthUnavailable     = "auth_unavailable"
 )
 
 // kind is all that a code means, but for what happened this time.
@@ -107,10 +110,12 @@ var kinds = []kind{
 	{codeVersionNotFound, 404, "Version not found", "", 3},
 	{codeAliasNotFound, 404, "Alias not found", "", 3},
 	{codeFileNotFound, 404, "File not found", "the version's own entry lists its files", 3},
+	{codeKeyNotFound, 404, "Key not found", "", 3},
 	{codeMethodNotAllowed, 405, "Method not allowed", "the header Allow lists the methods of this path", 1},
 	{codeConflict, 409, "Conflict", "others changed the same thing at the same time: look again, then repeat", 4},
 	{codeLabelTaken, 409, "Label taken", "a label is given once and for good: choose another", 4},
 	{codeAliasInUse, 409, "Alias in use", "move or remove the alias first", 4},
+	{codeTenantInUse, 409, "Tenant in use", "delete its models first", 4},
 	{codeVersionDeleted, 410, "Version deleted", "its number and label stay taken; a POST to …/restore makes a new version of its files", 3},
 	{codePreconditionFailed, 412, "Precondition failed", "look at what is there now, then repeat with its revision", 4},
 	{codeTooLarge, 413, "Too large", "", 1},
@@ -122,6 +127,7 @@ var kinds = []kind{
 	{codeInternal, 500, "Internal error", "the server's log has the reason under the request id that instance names", 1},
 	{codeUnavailable, 503, "Store unavailable", "nothing was saved: try again in a moment", 1},
 	{codeOutcomeUnknown, 503, "Outcome unknown", "", 1},
+	{codeAuthUnavailable, 503, "Key cannot be checked", "the store, which knows the keys, does not answer: keep the key and try again in a moment", 1},
 }
 
 func kindOf(code string) kind {
@@ -180,9 +186,11 @@ var sentinels = []struct {
 	{registry.ErrVersionNotFound, codeVersionNotFound, behind, ""},
 	{registry.ErrAliasNotFound, codeAliasNotFound, behind, ""},
 	{registry.ErrFileNotFound, codeFileNotFound, behind, ""},
+	{registry.ErrKeyNotFound, codeKeyNotFound, behind, ""},
 	{registry.ErrVersionDeleted, codeVersionDeleted, behind, ""},
 	{registry.ErrLabelTaken, codeLabelTaken, behind, ""},
 	{registry.ErrAliasInUse, codeAliasInUse, behind, ""},
+	{registry.ErrTenantInUse, codeTenantInUse, behind, ""},
 	{registry.ErrPrecondition, codePreconditionFailed, behind, ""},
 	{registry.ErrIdempotencyMismatch, codeIdempotencyMismatch, behind, ""},
 	{registry.ErrTooLarge, codeTooLarge, behind, ""},

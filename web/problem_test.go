@@ -36,6 +36,8 @@ var meanings = map[string]struct {
 	"registry.ErrVersionDeleted":      {registry.ErrVersionDeleted, "version_deleted", 410, 3},
 	"registry.ErrLabelTaken":          {registry.ErrLabelTaken, "label_taken", 409, 4},
 	"registry.ErrAliasInUse":          {registry.ErrAliasInUse, "alias_in_use", 409, 4},
+	"registry.ErrKeyNotFound":         {registry.ErrKeyNotFound, "key_not_found", 404, 3},
+	"registry.ErrTenantInUse":         {registry.ErrTenantInUse, "tenant_in_use", 409, 4},
 	"registry.ErrConflict":            {registry.ErrConflict, "conflict", 409, 4},
 	"registry.ErrPrecondition":        {registry.ErrPrecondition, "precondition_failed", 412, 4},
 	"registry.ErrIdempotencyMismatch": {registry.ErrIdempotencyMismatch, "idempotency_mismatch", 422, 1},
@@ -61,12 +63,13 @@ var meanings = map[string]struct {
 	"detector.ErrTooMany":             {detector.ErrTooMany, "too_many_requests", 429, 1},
 	"blob.ErrBroken":                  {blob.ErrBroken, "unavailable", 503, 1},
 	// These never leave the registry but by a mistake of ours, or beside another.
-	"blob.ErrNotFound":     {blob.ErrNotFound, "internal", 500, 1},
-	"blob.ErrPrecondition": {blob.ErrPrecondition, "internal", 500, 1},
-	"blob.ErrNotSent":      {blob.ErrNotSent, "internal", 500, 1},
-	"blob.ErrInvalidKey":   {blob.ErrInvalidKey, "internal", 500, 1},
-	"blob.ErrSize":         {blob.ErrSize, "internal", 500, 1},
-	"blob.ErrRange":        {blob.ErrRange, "internal", 500, 1},
+	"registry.ErrOutOfScope": {registry.ErrOutOfScope, "internal", 500, 1},
+	"blob.ErrNotFound":       {blob.ErrNotFound, "internal", 500, 1},
+	"blob.ErrPrecondition":   {blob.ErrPrecondition, "internal", 500, 1},
+	"blob.ErrNotSent":        {blob.ErrNotSent, "internal", 500, 1},
+	"blob.ErrInvalidKey":     {blob.ErrInvalidKey, "internal", 500, 1},
+	"blob.ErrSize":           {blob.ErrSize, "internal", 500, 1},
+	"blob.ErrRange":          {blob.ErrRange, "internal", 500, 1},
 }
 
 // declared finds the names of all exported errors of the packages below.

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"cmp"
+	"fmt"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -19,6 +21,10 @@ type Route struct {
 	// Any asks for the permission in any tenant: the handler admits the caller to the
 	// tenant that the query or the body names.
 	Any bool
+	// Aliases: the request may name aliases that it sets as well, for which it needs
+	// AliasWrite too. Named in the query, they are looked at before the body; named in the
+	// body, before anything is stored.
+	Aliases bool
 	// FastAPI answers errors in the shape of SecureNet's Python API.
 	FastAPI bool
 
@@ -56,6 +62,14 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, handle: (*Server).listTenants},
 		{Method: "GET", Pattern: v1, Permission: TenantRead, handle: (*Server).getTenant},
 		{Method: "PUT", Pattern: v1, Permission: TenantAdmin, body: jsonBody, handle: (*Server).putTenant},
+		{Method: "DELETE", Pattern: v1, Permission: TenantAdmin, handle: (*Server).deleteTenant},
+
+		{Method: "GET", Pattern: v1 + "/keys", Permission: KeyAdmin, handle: (*Server).listKeys},
+		{Method: "POST", Pattern: v1 + "/keys", Permission: KeyAdmin, body: jsonBody, handle: (*Server).createKey},
+		{Method: "DELETE", Pattern: v1 + "/keys/{key}", Permission: KeyAdmin, handle: (*Server).revokeKey},
+		{Method: "GET", Pattern: "/v1/keys", Permission: KeyOperator, Any: true, handle: (*Server).listKeys},
+		{Method: "POST", Pattern: "/v1/keys", Permission: KeyOperator, Any: true, body: jsonBody, handle: (*Server).createKey},
+		{Method: "DELETE", Pattern: "/v1/keys/{key}", Permission: KeyOperator, Any: true, handle: (*Server).revokeKey},
 
 		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, handle: (*Server).listAllModels},
 		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, handle: (*Server).listModels},
@@ -64,16 +78,16 @@ func Routes() []Route {
 		{Method: "DELETE", Pattern: model, Permission: ModelDelete, handle: (*Server).deleteModel},
 
 		{Method: "GET", Pattern: model + "/versions", Permission: ModelRead, handle: (*Server).listVersions},
-		{Method: "POST", Pattern: model + "/versions", Permission: VersionCreate, body: fileBody, handle: (*Server).publish},
+		{Method: "POST", Pattern: model + "/versions", Permission: VersionCreate, Aliases: true, body: fileBody, handle: (*Server).publish},
 		{Method: "GET", Pattern: refer, Permission: ModelRead, handle: (*Server).getVersion},
 		{Method: "PATCH", Pattern: refer, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchVersion},
 		{Method: "DELETE", Pattern: refer, Permission: VersionDelete, handle: (*Server).deleteVersion},
 		{Method: "GET", Pattern: refer + "/files/{name...}", Permission: FileRead, handle: (*Server).getFile},
 		{Method: "POST", Pattern: refer + "/verify", Permission: FileVerify, handle: (*Server).verify},
-		{Method: "POST", Pattern: refer + "/restore", Permission: VersionCreate, body: jsonBody, handle: (*Server).restore},
-		{Method: "POST", Pattern: refer + "/copy", Permission: FileRead, body: jsonBody, handle: (*Server).copyVersion},
+		{Method: "POST", Pattern: refer + "/restore", Permission: VersionCreate, Aliases: true, body: jsonBody, handle: (*Server).restore},
+		{Method: "POST", Pattern: refer + "/copy", Permission: FileRead, Aliases: true, body: jsonBody, handle: (*Server).copyVersion},
 
-		{Method: "POST", Pattern: model + "/train", Permission: Train, body: fileBody, handle: (*Server).train},
+		{Method: "POST", Pattern: model + "/train", Permission: Train, Aliases: true, body: fileBody, handle: (*Server).train},
 		{Method: "POST", Pattern: model + "/detect", Permission: Detect, body: eventBody, handle: (*Server).detect},
 		{Method: "POST", Pattern: refer + "/detect", Permission: Detect, body: eventBody, handle: (*Server).detect},
 		{Method: "POST", Pattern: refer + "/load", Permission: Warm, handle: (*Server).load},
@@ -94,14 +108,19 @@ func Routes() []Route {
 	}
 }
 
-// mount registers the table with the router.
-func (s *Server) mount(e *echo.Echo) {
-	for _, route := range Routes() {
+// mount registers a table with the router. It refuses one with a route that nobody was
+// given, or everybody: a route without a permission that the table of roles knows.
+func (s *Server) mount(e *echo.Echo, routes []Route) error {
+	for _, route := range routes {
+		if route.Permission != Public && !known(route.Permission) {
+			return fmt.Errorf("route %s %s has the permission %q, which no role has", route.Method, route.Pattern, route.Permission)
+		}
 		e.Add(route.Method, echoPattern(route.Pattern), s.admit(route))
 		if route.Method == http.MethodGet {
 			e.Add(http.MethodHead, echoPattern(route.Pattern), s.admit(route))
 		}
 	}
+	return nil
 }
 
 // echoPattern writes a pattern as Echo does: "/v1/tenants/:tenant", "/files/*".
@@ -147,7 +166,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		}
 		if route.Permission != Public {
 			var err error
-			if c.who, err = s.authenticate(c.r); err != nil {
+			if c.who, err = s.authenticate(c.r, x.client, route.Permission); err != nil {
 				return err
 			}
 			x.who = c.who
@@ -159,6 +178,14 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		}
 		if err := authorise(c.who, route.Permission, c.tenant); err != nil {
 			return err
+		}
+		if route.Aliases && c.r.URL.Query().Has("alias") {
+			if err := authorise(c.who, AliasWrite, c.tenant); err != nil {
+				return err
+			}
+		}
+		if t := cmp.Or(c.tenant, c.who.only()); t != "" {
+			c.confine(t)
 		}
 		if err := admitEncoding("body", textproto.MIMEHeader(c.r.Header)); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,8 +80,9 @@ type secureTarget struct {
 	Version  *string          `json:"version"`
 }
 
-// target reads tenant_id and version from the query, or those of them that are known.
-func (c *call) target(known ...string) (t secureTarget, err error) {
+// target reads tenant_id and version from the query, or those of them that are known. A
+// tenant that stands there admits the caller, or does not, before any body is read.
+func (c *call) target(permission Permission, known ...string) (t secureTarget, err error) {
 	q, err := c.query(known...)
 	if err != nil {
 		return t, err
@@ -91,6 +93,9 @@ func (c *call) target(known ...string) (t secureTarget, err error) {
 			return t, err
 		}
 		t.TenantID = &tenant
+		if err := authorise(c.who, permission, tenant); err != nil {
+			return t, err
+		}
 	}
 	if text := q.Get("version"); text != "" {
 		t.Version = &text
@@ -100,7 +105,7 @@ func (c *call) target(known ...string) (t secureTarget, err error) {
 
 // aim makes the target that of the call, and lets the caller in to its tenant.
 func (c *call) aim(t secureTarget, permission Permission) (err error) {
-	c.tenant = registry.DefaultTenant
+	c.tenant = c.home()
 	if t.TenantID != nil {
 		c.tenant = *t.TenantID
 	}
@@ -110,19 +115,26 @@ func (c *call) aim(t secureTarget, permission Permission) (err error) {
 			return err
 		}
 	}
-	return authorise(c.who, permission, c.tenant)
+	if err := authorise(c.who, permission, c.tenant); err != nil {
+		return err
+	}
+	c.confine(c.tenant)
+	return nil
 }
+
+// home is the tenant of who names none: his own, where he has only one.
+func (c *call) home() registry.Tenant { return cmp.Or(c.who.only(), registry.DefaultTenant) }
 
 // secureList lists every version of every model, newest first: of one tenant, or of
 // all that the caller may see.
 func (s *Server) secureList(c *call) error {
-	t, err := c.target("tenant_id")
+	t, err := c.target(ModelRead, "tenant_id")
 	if err != nil {
 		return err
 	}
 	entries := []secureEntry{}
-	add := func(m *registry.ModelInfo) (err error) {
-		entries, err = s.appendVersions(c.r.Context(), entries, m)
+	add := func(ctx context.Context, m *registry.ModelInfo) (err error) {
+		entries, err = s.appendVersions(ctx, entries, m)
 		return err
 	}
 	if t.TenantID != nil {
@@ -131,7 +143,7 @@ func (s *Server) secureList(c *call) error {
 		}
 		err = s.eachModel(c.r.Context(), c.tenant, add)
 	} else {
-		err = s.eachModelOfAll(c.r.Context(), s.maySee(c.who, ModelRead), add)
+		err = s.eachModelOfAll(c, add)
 	}
 	if err != nil {
 		return err
@@ -141,7 +153,8 @@ func (s *Server) secureList(c *call) error {
 }
 
 // eachModel calls f with the models of a tenant; one that is not there has none.
-func (s *Server) eachModel(ctx context.Context, t registry.Tenant, f func(*registry.ModelInfo) error) error {
+func (s *Server) eachModel(ctx context.Context, t registry.Tenant, f func(context.Context, *registry.ModelInfo) error) error {
+	ctx = registry.WithScope(ctx, t)
 	query := registry.ModelQuery{Limit: maxLimit}
 	for {
 		page, err := s.registry.Models(ctx, t, query)
@@ -152,7 +165,7 @@ func (s *Server) eachModel(ctx context.Context, t registry.Tenant, f func(*regis
 			return err
 		}
 		for _, m := range page.Models {
-			if err := f(m); err != nil {
+			if err := f(ctx, m); err != nil {
 				return err
 			}
 		}
@@ -163,8 +176,9 @@ func (s *Server) eachModel(ctx context.Context, t registry.Tenant, f func(*regis
 	}
 }
 
-func (s *Server) eachModelOfAll(ctx context.Context, maySee func(registry.Tenant) bool, f func(*registry.ModelInfo) error) error {
-	query := registry.TenantQuery{Limit: maxLimit, MaySee: maySee}
+func (s *Server) eachModelOfAll(c *call, f func(context.Context, *registry.ModelInfo) error) error {
+	ctx := c.r.Context()
+	query := registry.TenantQuery{Limit: maxLimit, Only: c.who.only(), MaySee: s.maySee(c.who, ModelRead)}
 	for {
 		page, err := s.registry.Tenants(ctx, query)
 		if err != nil {
@@ -200,7 +214,7 @@ func (s *Server) appendVersions(ctx context.Context, entries []secureEntry, m *r
 }
 
 func (s *Server) secureShow(c *call) error {
-	t, err := c.target("tenant_id", "version")
+	t, err := c.target(ModelRead, "tenant_id", "version")
 	if err != nil {
 		return err
 	}

@@ -35,10 +35,13 @@ import (
 // Options of a server. Registry must be set; all else has a default.
 type Options struct {
 	Registry *registry.Registry
-	// RootToken is the one key to everything. Insecure asks nobody for it: that is for
-	// a listener on the loopback address only.
+	// RootToken is the one token for everything, beside the keys in the bucket. Insecure
+	// asks nobody for any: that is for a listener on the loopback address only.
 	RootToken registry.RootToken
 	Insecure  bool
+	// AuthGrace is how long API keys that are known go on scoring, and nothing else, while
+	// the store is away (0: 15 min; negative: not at all).
+	AuthGrace time.Duration
 	// Hosts are the names under which the server may be called, beside localhost and
 	// addresses. Without any, every name will do, unless Insecure is set.
 	Hosts []string
@@ -85,6 +88,7 @@ type Server struct {
 	proxies  proxies
 	issuer   *issuer // nil: none
 	health   health
+	keys     *keyring
 
 	pool     *detector.Pool
 	resolver *detector.Resolver
@@ -119,6 +123,9 @@ func New(o Options) (*Server, error) {
 	if o.Drain == 0 {
 		o.Drain = 5 * time.Second
 	}
+	if o.AuthGrace == 0 {
+		o.AuthGrace = defaultGrace
+	}
 	if o.Finish <= 0 {
 		o.Finish = 30 * time.Second
 	}
@@ -150,7 +157,12 @@ func New(o Options) (*Server, error) {
 	o.Metrics.observeWorks(s.works)
 	s.end, s.endAll = context.WithCancel(context.Background())
 	s.health.ping = s.pingBucket
-	s.mount(s.router)
+	s.keys = newKeyring(o.Registry, o.AuthGrace, o.Log)
+	s.own = append(s.own, s.keys.close)
+	if err := s.mount(s.router, Routes()); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 

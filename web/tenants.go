@@ -45,9 +45,14 @@ func (s *Server) listTenants(c *call) error {
 	if err != nil {
 		return err
 	}
-	page, err := s.registry.Tenants(c.r.Context(), registry.TenantQuery{After: after, Limit: limit, MaySee: s.maySee(c.who, TenantRead)})
+	page, err := s.registry.Tenants(c.r.Context(), registry.TenantQuery{After: after, Limit: limit, Only: c.who.only(), MaySee: s.maySee(c.who, TenantList)})
 	if err != nil {
 		return err
+	}
+	for i, t := range page.Tenants {
+		if !c.who.May(TenantRead, t.Tenant) { // the name alone
+			page.Tenants[i] = &registry.TenantInfo{Tenant: t.Tenant, Tags: map[string]string{}}
+		}
 	}
 	answer := struct {
 		Tenants []*registry.TenantInfo `json:"tenants"`
@@ -80,6 +85,24 @@ func (s *Server) putTenant(c *call) error {
 		return err
 	}
 	return c.changed(t, revisionTag(t.Revision))
+}
+
+// deleteTenant deletes a tenant that has no models, and answers with what it was.
+func (s *Server) deleteTenant(c *call) error {
+	if _, err := c.query(); err != nil {
+		return err
+	}
+	change := registry.Change{By: c.who.Name}
+	var err error
+	if change.IfRevision, err = c.expectation(); err != nil {
+		return err
+	}
+	t, err := s.registry.DeleteTenant(c.r.Context(), c.tenant, change)
+	if err != nil {
+		return err
+	}
+	s.keys.forgetAll()
+	return c.json(http.StatusOK, t)
 }
 
 // optional parses a value that may be left out.

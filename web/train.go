@@ -39,6 +39,9 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.mayAlias(c.tenant, said.Aliases); err != nil {
+		return err
+	}
 	key, err := c.idempotencyKey()
 	if err != nil {
 		return err
@@ -53,12 +56,12 @@ func (s *Server) train(c *call) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
 		}
-		return DecodeJSON(members, &said)
+		if err := DecodeJSON(members, &said); err != nil {
+			return err
+		}
+		return c.mayAlias(c.tenant, said.Aliases)
 	})
 	if err != nil {
-		return err
-	}
-	if err := c.mayAlias(c.tenant, said.Aliases); err != nil {
 		return err
 	}
 	v, err := t.Publish(c.r.Context(), s.registry, registry.Publication{

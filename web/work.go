@@ -102,11 +102,14 @@ func (c *call) enter(g *detector.Gate, weight int64) (*holding, error) {
 	return h, nil
 }
 
-// worker is the tenant for which a request is counted: the one that its path names, or
-// its query where the path does not.
+// worker is the tenant for which a request is counted: the one that its path names, the
+// caller's own, or the one in its query. Nobody is counted for a tenant that is not his.
 func (c *call) worker() registry.Tenant {
-	if c.tenant != "" {
+	switch {
+	case c.tenant != "":
 		return c.tenant
+	case c.who.only() != "":
+		return c.who.only()
 	}
 	if t, err := registry.ParseTenant(c.r.URL.Query().Get("tenant_id")); err == nil {
 		return t
