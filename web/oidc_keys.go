@@ -80,7 +80,7 @@ type foundKeys struct {
 
 // errIssuerAway is why callers cannot be known just now.
 func errIssuerAway(err error) error {
-	return fmt.Errorf("%w: %w", problemf(codeUnavailable, "the issuer of the token does not answer, and its keys are not known").hint("keep the token, and try again in a moment"), err)
+	return fmt.Errorf("%w: %w", problemf(codeAuthUnavailable, "the issuer of the token does not answer, and its keys are not known").hint("keep the token, and try again in a moment"), err)
 }
 
 // find returns the keys of this name that go with an algorithm. Without a name there must

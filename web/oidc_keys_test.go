@@ -98,7 +98,7 @@ func TestOIDCAway(t *testing.T) {
 			token := i.token(s, "one", map[string]any{"exp": time.Now().Add(240 * time.Hour).Unix()})
 			i.answers(unavailable)
 			answer, body := p.as(t, token)
-			if answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" || strings.Contains(body, "issuer.test") {
+			if answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" || !strings.Contains(body, `"code":"auth_unavailable"`) || strings.Contains(body, "issuer.test") {
 				t.Errorf("cold, and the issuer away: %d %s", answer.StatusCode, body)
 			}
 			before := i.calls.Load()
