@@ -16,6 +16,8 @@ type GateOptions struct {
 	Capacity int64         // what may be under way together: bytes, or a count
 	Queue    int           // how many of one tenant may wait; of all, four times as many
 	Wait     time.Duration // how long one may wait
+	// Share is what a tenant may hold (nil: three quarters of Capacity); negative: any.
+	Share func(registry.Tenant) int64
 }
 
 // Gate lets work of one kind in, up to a capacity, and shares that among tenants.
@@ -27,7 +29,7 @@ type GateOptions struct {
 // grows without end: that work is refused.
 type Gate struct {
 	o     GateOptions
-	share int64 // that one tenant may hold
+	share int64 // that one tenant may hold, where Options do not say
 
 	mu      sync.Mutex
 	held    int64
@@ -68,6 +70,12 @@ func (g *Gate) Enter(ctx context.Context, t registry.Tenant, weight int64) error
 		g.mu.Unlock()
 		return nil
 	}
+	if weight > g.shareOf(l) {
+		err := fmt.Errorf("%w: tenant %s may have %d %s at once here", ErrTooMany, t, g.shareOf(l), g.o.Work)
+		g.forget(l)
+		g.mu.Unlock()
+		return err
+	}
 	if len(l.queue) >= g.o.Queue || g.waiting >= 4*g.o.Queue {
 		err := g.refused(l, len(l.queue) >= g.o.Queue, "and as many wait as may")
 		g.forget(l)
@@ -100,7 +108,7 @@ func (g *Gate) Enter(ctx context.Context, t registry.Tenant, weight int64) error
 	g.quit(l, w)
 	err := ctx.Err()
 	if err == nil {
-		err = g.refused(l, l.held+weight > g.share, fmt.Sprintf("and nothing of it ended within %v", g.o.Wait))
+		err = g.refused(l, l.held+weight > g.shareOf(l), fmt.Sprintf("and nothing of it ended within %v", g.o.Wait))
 	} else {
 		err = fmt.Errorf("wait for a turn among %s: %w", g.o.Work, err)
 	}
@@ -123,8 +131,8 @@ func (g *Gate) Grow(t registry.Tenant, weight int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := g.lines[t]
-	if l == nil || l.held+weight > g.share || g.held+weight > g.o.Capacity {
-		return g.refused(l, l != nil && l.held+weight > g.share, "and there is no room for more")
+	if l == nil || l.held+weight > g.shareOf(l) || g.held+weight > g.o.Capacity {
+		return g.refused(l, l != nil && l.held+weight > g.shareOf(l), "and there is no room for more")
 	}
 	l.held += weight
 	g.held += weight
@@ -141,6 +149,16 @@ func (g *Gate) Leave(t registry.Tenant, weight int64) {
 	g.held -= weight
 	g.forget(l)
 	g.admit()
+}
+
+// Held is what a tenant holds.
+func (g *Gate) Held(t registry.Tenant) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l := g.lines[t]; l != nil {
+		return l.held
+	}
+	return 0
 }
 
 // GateStats is what a gate holds.
@@ -166,9 +184,20 @@ func (g *Gate) line(t registry.Tenant) *line {
 	return l
 }
 
+// shareOf is what a tenant may hold.
+func (g *Gate) shareOf(l *line) int64 {
+	if g.o.Share == nil {
+		return g.share
+	}
+	if share := g.o.Share(l.tenant); share >= 0 {
+		return share
+	}
+	return g.o.Capacity
+}
+
 // take lets work in at once if it fits and nobody is to come before it.
 func (g *Gate) take(l *line, weight int64) bool {
-	if len(l.queue) > 0 || l.held+weight > g.share || g.held+weight > g.o.Capacity || !g.nobodyBefore(l) {
+	if len(l.queue) > 0 || l.held+weight > g.shareOf(l) || g.held+weight > g.o.Capacity || !g.nobodyBefore(l) {
 		return false
 	}
 	l.held += weight
@@ -180,7 +209,7 @@ func (g *Gate) take(l *line, weight int64) bool {
 // room: what is free is for that one.
 func (g *Gate) nobodyBefore(l *line) bool {
 	for _, other := range g.turn {
-		if other.held <= l.held && other.held+other.queue[0].weight <= g.share {
+		if other.held <= l.held && other.held+other.queue[0].weight <= g.shareOf(other) {
 			return false
 		}
 	}
@@ -201,7 +230,7 @@ func (g *Gate) admit() {
 	for {
 		best := -1
 		for i, l := range g.turn {
-			if l.held+l.queue[0].weight <= g.share && (best < 0 || l.held < g.turn[best].held) {
+			if l.held+l.queue[0].weight <= g.shareOf(l) && (best < 0 || l.held < g.turn[best].held) {
 				best = i
 			}
 		}

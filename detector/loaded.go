@@ -32,6 +32,13 @@ func (p *Pool) Stats() PoolStats {
 	return s
 }
 
+// Held is how many bytes a tenant's detectors have in memory.
+func (p *Pool) Held(t registry.Tenant) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held[t]
+}
+
 // Loaded is a detector in memory.
 type Loaded struct {
 	Tenant   registry.Tenant `json:"tenant"`

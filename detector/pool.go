@@ -20,6 +20,8 @@ type PoolOptions struct {
 	Bytes int64
 	// LoadTimeout is the time that one load has, waiting included (0: 30 s).
 	LoadTimeout time.Duration
+	// Share is how many of the bytes a tenant's detectors may have (nil or negative: any).
+	Share func(registry.Tenant) int64
 }
 
 const (
@@ -36,8 +38,10 @@ const (
 // The first request for a version loads it, and all that come meanwhile wait for that
 // one load, which goes on when they leave. A detector that somebody uses is never
 // dropped, and its bytes are counted until the last user has let go of it; where a load
-// finds the budget full of such, it waits for one of them. Tables for batches take what
-// the detectors leave, and go first.
+// finds the budget full of such, it waits for one of them. Room is made first by tenants
+// that have more than an equal part of the budget, so that one with many detectors does
+// not drive out those of others. Tables for batches take what the detectors leave, and go
+// first.
 type Pool struct {
 	registry *registry.Registry
 	options  PoolOptions
@@ -52,8 +56,9 @@ type Pool struct {
 	idle     list.List // of loaded entries that nobody uses, the one used last in front
 	failures map[poolKey]failure
 	stats    PoolStats
-	waiting  int           // loads that wait for room
-	freed    chan struct{} // closed, and made anew, when there may be some
+	held     map[registry.Tenant]int64 // bytes, of those who have some
+	waiting  int                       // loads that wait for room
+	freed    chan struct{}             // closed, and made anew, when there may be some
 }
 
 // poolKey is a version's identity: its bytes never change.
@@ -96,8 +101,11 @@ func NewPool(r *registry.Registry, o PoolOptions) *Pool {
 	if o.LoadTimeout <= 0 {
 		o.LoadTimeout = loadTimeout
 	}
+	if o.Share == nil {
+		o.Share = func(registry.Tenant) int64 { return -1 }
+	}
 	p := &Pool{
-		registry: r, options: o, slots: NewGate(GateOptions{Work: "loads of detectors", Capacity: int64(2 * runtime.GOMAXPROCS(0)), Queue: maxLoads, Wait: o.LoadTimeout}),
+		registry: r, options: o, held: map[registry.Tenant]int64{}, slots: NewGate(GateOptions{Work: "loads of detectors", Capacity: int64(2 * runtime.GOMAXPROCS(0)), Queue: maxLoads, Wait: o.LoadTimeout}),
 		entries: map[poolKey]*entry{}, failures: map[poolKey]failure{}, freed: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())

@@ -1,6 +1,9 @@
 package detector
 
-import "modelbucket/detector/forest"
+import (
+	"modelbucket/detector/forest"
+	"modelbucket/registry"
+)
 
 // count counts rows that were scored without tables, and asks for tables when there
 // have been forest.TableRows.
@@ -66,26 +69,31 @@ func (p *Pool) reserveTables(e *entry, bytes int64) bool {
 	if p.waiting > 0 || e.dropped {
 		return false
 	}
-	for p.stats.Bytes+bytes > p.options.Bytes {
-		if !p.dropTables() {
+	tenant := e.key.tenant
+	for {
+		own := p.overdrawn(tenant, bytes)
+		if !own && p.stats.Bytes+bytes <= p.options.Bytes {
+			break
+		}
+		if !p.dropTables(func(t registry.Tenant) bool { return !own || t == tenant }) {
 			return false
 		}
 	}
 	e.tables = bytes
 	e.bytes += bytes
-	p.stats.Bytes += bytes
+	p.book(tenant, bytes)
 	p.stats.Tables++
 	return true
 }
 
-// dropTables makes room by dropping tables, those used last longest ago. It reports
-// whether there were any that nobody uses. Pool.mu is held.
-func (p *Pool) dropTables() bool {
+// dropTables makes room by dropping tables of these tenants, those used last longest ago.
+// It reports whether there were any that nobody uses. Pool.mu is held.
+func (p *Pool) dropTables(of func(registry.Tenant) bool) bool {
 	for element := p.idle.Back(); element != nil; element = element.Prev() {
-		if e := element.Value.(*entry); e.tables > 0 {
+		if e := element.Value.(*entry); e.tables > 0 && of(e.key.tenant) {
 			e.detector.dropTables()
 			e.bytes -= e.tables
-			p.stats.Bytes -= e.tables
+			p.book(e.key.tenant, -e.tables)
 			e.tables = 0
 			p.stats.Tables--
 			return true

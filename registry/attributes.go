@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// Change alters description and tags of a version, model or tenant. Nil fields stay as
-// they are; a nil tag is removed. Without IfRevision it applies to what is there now.
+// Change alters description and tags of a version, model or tenant, and the limits of a
+// tenant. Nil fields stay as they are; a nil tag or limit is removed. Without IfRevision it applies to what is there now.
 type Change struct {
 	Description *string
 	Tags        map[string]*string
+	Limits      map[LimitName]*Limit // of a tenant only
 	IfRevision  *int64
 	By          string
 }
@@ -122,13 +123,15 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 	return info, err
 }
 
-// UpdateTenant changes description and tags of a tenant, and makes it if there is
-// nothing of it yet, or nothing any more.
+// UpdateTenant changes description, tags and limits of a tenant, and makes it if there is
+// nothing of it yet, or nothing any more. On this node its limits count at once, on others
+// within limitsAge.
 func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
 	}
-	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
+	at := r.now()
+	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (_ *tenantBody, err error) {
 		next, shown := tenantBody{CreatedAt: r.stamp()}, int64(0)
 		switch {
 		case old != nil && old.Deleted:
@@ -136,11 +139,15 @@ func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 		case old != nil:
 			next, shown = *old, old.Revision
 		}
+		if next.Limits, err = next.Limits.changed(c.Limits); err != nil {
+			return nil, err
+		}
 		return &next, c.apply(tenantName(t), &next.attributes, shown, r.stamp())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update tenant %s: %w", t, err)
 	}
+	r.learn(t, body, at)
 	return tenantInfo(t, body), nil
 }
 

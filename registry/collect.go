@@ -127,6 +127,12 @@ func (c *collector) pass(ctx context.Context) (err error) {
 }
 
 func (c *collector) tenant(ctx context.Context, t Tenant) error {
+	before := c.report.Objects
+	defer func() {
+		if c.report.Objects > before {
+			c.r.doubt(t)
+		}
+	}()
 	for after := Model(""); ; {
 		names, complete, err := c.r.modelNames(ctx, t, after, keysForPage)
 		if err != nil {

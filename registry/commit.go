@@ -108,6 +108,9 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	if len(data) > maxMetadata {
 		return nil, fmt.Errorf("%w: the metadata has %d bytes, it may have %d", ErrTooLarge, len(data), maxMetadata)
 	}
+	if err := u.claim.reach(ctx, u.size+int64(len(data))); err != nil {
+		return nil, err
+	}
 	if err := u.fence(ctx, ""); err != nil {
 		return nil, err
 	}

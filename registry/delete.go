@@ -51,6 +51,7 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	if err := r.bury(ctx, s, v.Version, t); err != nil {
 		return nil, fmt.Errorf("delete %s: %w", v.Ref(), err)
 	}
+	r.gone(s.tenant, 1)
 	v.State, v.DeletedAt, v.DeletedBy = StateDeleted, &t.At, t.By
 	// An alias that was set meanwhile is taken back by its setter, who sees the
 	// tombstone, or by the collector; until then the answer shows it.
@@ -141,6 +142,7 @@ func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletio
 	if err != nil {
 		return nil, fmt.Errorf("delete %s: %w", s, err)
 	}
+	r.doubt(t)
 	info.Latest, info.Aliases = nil, map[Alias]Number{}
 	// As with a version: an alias that was set meanwhile is in the answer.
 	aliases, err := r.Aliases(ctx, t, m)

@@ -27,7 +27,7 @@
 //
 // Names that users give never begin with "_": those are the system's.
 //
-//	acme/_tenant.json                                    description, tags, deleted (compare-and-swap)
+//	acme/_tenant.json                                    description, tags, limits, deleted (compare-and-swap)
 //	acme/fraud/_model.json                               description, tags, deleted_through (compare-and-swap)
 //	acme/fraud/v1.0.0199c2f0-…/model.joblib              a version's folder: its files (written once)
 //	acme/fraud/v1.0.0199c2f0-…/metadata.json             all that never changes about them (written once)

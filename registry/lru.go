@@ -33,6 +33,19 @@ func (c *lru[K, V]) get(key K) (V, bool) {
 	return none, false
 }
 
+// getOr is get; where there is nothing, it puts what made makes.
+func (c *lru[K, V]) getOr(key K, made func() V) V {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.items[key]; ok {
+		c.order.MoveToFront(e)
+		return e.Value.(*lruEntry[K, V]).value
+	}
+	value := made()
+	c.add(key, value)
+	return value
+}
+
 func (c *lru[K, V]) put(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,6 +54,11 @@ func (c *lru[K, V]) put(key K, value V) {
 		c.order.MoveToFront(e)
 		return
 	}
+	c.add(key, value)
+}
+
+// add puts a new value in; c.mu is held.
+func (c *lru[K, V]) add(key K, value V) {
 	c.items[key] = c.order.PushFront(&lruEntry[K, V]{key, value})
 	if c.order.Len() > c.max {
 		last := c.order.Back()

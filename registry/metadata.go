@@ -172,6 +172,7 @@ type modelBody struct {
 type tenantBody struct {
 	attributes
 	CreatedAt time.Time `json:"created_at"`
+	Limits    Limits    `json:"limits,omitempty"`
 	// Deleted: the tenant is not there, unless it has a model all the same.
 	Deleted   bool      `json:"deleted,omitempty"`
 	DeletedAt time.Time `json:"deleted_at,omitzero"`

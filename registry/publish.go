@@ -29,6 +29,7 @@ type Publication struct {
 	Description  string
 	Tags         map[string]string
 	UserMetadata json.RawMessage
+	Size         int64 // of all files, in bytes, as far as it is known; see LimitStoredBytes
 	// Request is what identifies the request when its key is used again. Nil: name,
 	// size and SHA-256 of each file do.
 	Request []byte
@@ -105,8 +106,10 @@ type Upload struct {
 	restoredFrom string // ref of the version that is copied
 
 	files     []storedFile
-	committed bool // a commit was sent: only the collector may clean up
-	unclear   bool // a write's fate is not known: the same, and nothing more can be done
+	size      int64  // of these
+	claim     *claim // on the tenant's quota
+	committed bool   // a commit was sent: only the collector may clean up
+	unclear   bool   // a write's fate is not known: the same, and nothing more can be done
 	over      bool
 	turn      *turn
 }
@@ -125,6 +128,12 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 		return nil, err
 	}
 	u := &Upload{r: r, p: p, said: p, s: series{p.Tenant, p.Model}, given: p.Key != ""}
+	if !u.given { // else it may be there already, and takes nothing
+		var err error
+		if u.claim, err = r.claim(ctx, p.Tenant, p.Size); err != nil {
+			return nil, fmt.Errorf("begin %s: %w", u.s, err)
+		}
+	}
 	u.turn = r.takeTurn(u.s)
 	opened := false
 	defer func() {
@@ -173,6 +182,11 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 		return nil, err
 	}
 	u.replayed = u.twin != nil
+	if u.given && !u.replayed {
+		if u.claim, err = r.claim(ctx, p.Tenant, p.Size); err != nil {
+			return nil, fmt.Errorf("begin %s: %w", u.s, err)
+		}
+	}
 	opened = true
 	return u, nil
 }
@@ -277,8 +291,16 @@ func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size i
 	if err := u.admits(name, size); err != nil {
 		return File{}, err
 	}
+	if err := u.claim.reach(ctx, u.size+max(size, 0)); err != nil {
+		return File{}, fmt.Errorf("upload %s: %w", name, err)
+	}
 	h := &hashingReader{body: body, limit: u.r.options.MaxUpload, piece: pieceSize(max(size, u.r.options.MaxUpload))}
-	h.before = func() error { return u.fence(ctx, "") }
+	h.before = func() error {
+		if err := u.claim.reach(ctx, u.size+h.size); err != nil {
+			return err
+		}
+		return u.fence(ctx, "")
+	}
 	if u.replayed {
 		h.before = func() error { return ctx.Err() }
 	}
@@ -306,6 +328,7 @@ func (u *Upload) File(ctx context.Context, name FileName, body io.Reader, size i
 	}
 	f := h.stored(name)
 	u.files = append(u.files, f)
+	u.size += f.Size
 	return f.File, nil
 }
 
@@ -362,6 +385,7 @@ func (u *Upload) Abort() {
 		return
 	}
 	u.over = true
+	u.claim.settle(u.committed)
 	u.r.leaveTurn(u.s, u.turn)
 	if u.committed || u.unclear || u.intent == nil {
 		return

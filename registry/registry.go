@@ -18,6 +18,8 @@ type Options struct {
 	MaxUpload int64
 	// Log gets what nobody is waiting for: cleanups that failed. Nil discards it.
 	Log *slog.Logger
+	// Limits bound what a tenant may do that has no limits of its own (nil: nothing is).
+	Limits Limits
 	// OnConflict is called whenever a commit lost its number to another publisher.
 	OnConflict func()
 	// Now is the node's clock (nil: time.Now). It may be wrong; nothing is decided by it
@@ -39,12 +41,16 @@ type Registry struct {
 	options Options
 	log     *slog.Logger
 
-	records *lru[recordID, *record]  // immutable
-	tops    *lru[series, Number]     // the newest numbers that were seen; others may add to them
-	stored  *lru[recordID, *Version] // immutable facts, by number
-	turns   map[series]*turn         // models that are being published to, by mu
-	mu      sync.Mutex               // guards turns
-	after   *cleanups
+	records  *lru[recordID, *record]  // immutable
+	tops     *lru[series, Number]     // the newest numbers that were seen; others may add to them
+	stored   *lru[recordID, *Version] // immutable facts, by number
+	limits   *lru[Tenant, known]      // what tenants may do
+	accounts *lru[Tenant, *account]   // what they have
+	turns    map[series]*turn         // models that are being published to, by mu
+	mu       sync.Mutex               // guards turns
+	after    *cleanups
+	life     context.Context // over when the registry is closed
+	end      context.CancelFunc
 }
 
 type recordID struct {
@@ -72,12 +78,15 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 	}
 	r := &Registry{
 		machine: machine{o.Now, o.Random}, bucket: &scoped{bucket, o.Log}, options: o, log: o.Log,
-		records: newLRU[recordID, *record](20_000),
-		tops:    newLRU[series, Number](10_000),
-		stored:  newLRU[recordID, *Version](1_000),
-		turns:   map[series]*turn{},
-		after:   newCleanups(64),
+		records:  newLRU[recordID, *record](20_000),
+		tops:     newLRU[series, Number](10_000),
+		stored:   newLRU[recordID, *Version](1_000),
+		limits:   newLRU[Tenant, known](10_000),
+		accounts: newLRU[Tenant, *account](10_000),
+		turns:    map[series]*turn{},
+		after:    newCleanups(64),
 	}
+	r.life, r.end = context.WithCancel(context.Background())
 	var format struct{} // its envelope says all
 	_, err := r.read(ctx, formatKey, &format)
 	if isNotFound(err) && !o.ReadOnly {
@@ -98,8 +107,9 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 // Bucket is the store that the registry was opened on. Scopes hold there too.
 func (r *Registry) Bucket() blob.Bucket { return r.bucket }
 
-// Close waits for the cleanups that outlived their requests.
+// Close waits for the cleanups that outlived their requests, and ends what only looks.
 func (r *Registry) Close(ctx context.Context) error {
+	r.end()
 	if err := r.after.wait(ctx); err != nil {
 		return fmt.Errorf("close registry: %w", err)
 	}

@@ -18,13 +18,18 @@ type TenantInfo struct {
 	Tags        map[string]string `json:"tags"`
 	Revision    int64             `json:"revision"`
 	CreatedAt   *time.Time        `json:"created_at"` // null: never described
+	Limits      Limits            `json:"limits"`     // its own; the node's count for the rest
+	// InForce and Usage are told by a node that is asked for the one tenant.
+	InForce Limits `json:"limits_in_force,omitempty"`
+	Usage   *Usage `json:"usage,omitempty"`
 }
 
 func tenantInfo(t Tenant, body *tenantBody) *TenantInfo {
-	info := &TenantInfo{Tenant: t, Tags: map[string]string{}}
+	info := &TenantInfo{Tenant: t, Tags: map[string]string{}, Limits: Limits{}}
 	if body != nil && !body.Deleted {
 		info.Description, info.Revision, info.CreatedAt = body.Description, body.Revision, &body.CreatedAt
 		maps.Copy(info.Tags, body.Tags)
+		maps.Copy(info.Limits, body.Limits)
 	}
 	return info
 }

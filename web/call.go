@@ -22,6 +22,7 @@ type call struct {
 	r *http.Request
 
 	who     Principal
+	share   *share // of what its tenant may ask for
 	tenant  registry.Tenant
 	model   registry.Model
 	version registry.Selector

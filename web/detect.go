@@ -95,7 +95,7 @@ func (s *Server) detectWhole(c *call, held *holding, m *scored, f detector.Forma
 	turn := s.turn(c, true)
 	defer turn.give()
 	events := detector.NewReader(turn.body(c.heldBody(maxEventBody, held, answerFactor)), f)
-	out, err := appendResults(c.r.Context(), held, out, m.detector, events, o)
+	out, err := appendResults(c, held, out, m.detector, events, o)
 	if err == nil {
 		err = nothingBeside(events)
 	}
@@ -129,9 +129,10 @@ func appendIdentity(dst []byte, v *registry.Version) []byte {
 
 // appendResults appends `"results":[…]` and what was counted. The answer's memory is
 // part of what is held.
-func appendResults(ctx context.Context, held *holding, dst []byte, d *detector.Detector, events *detector.Reader, o detector.ScoreOptions) ([]byte, error) {
+func appendResults(c *call, held *holding, dst []byte, d *detector.Detector, events *detector.Reader, o detector.ScoreOptions) ([]byte, error) {
 	dst = append(dst, `"results":[`...)
-	summary, err := d.ScoreEvents(ctx, events, o, func(results []detector.Result) error {
+	summary, err := d.ScoreEvents(c.r.Context(), events, o, func(results []detector.Result) error {
+		c.share.spend(len(results))
 		for i := range results {
 			if results[i].Index == maxEvents {
 				return moreThanEvents()
@@ -193,7 +194,14 @@ func (s *Server) detectStream(c *call, m *scored, f detector.Format, o detector.
 		for i := range results {
 			lines = append(results[i].AppendJSON(lines), '\n')
 		}
-		return send()
+		if err := send(); err != nil {
+			return err
+		}
+		turn.give()
+		if err := c.pace(len(results)); err != nil {
+			return err
+		}
+		return turn.take()
 	})
 	if err == nil {
 		err = nothingBeside(events)

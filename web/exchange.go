@@ -28,6 +28,7 @@ type exchange struct {
 	fastAPI bool       // of an error's shape
 	status  int        // 0: nothing was sent yet
 	bytes   int64
+	quiet   bool  // of many alike: no line in the log
 	err     error // what the answer was, or was cut off by
 }
 
@@ -113,12 +114,15 @@ func newID() string {
 func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
 	level := slog.LevelInfo
 	switch {
-	case x.status == statusGone:
+	case x.status == statusGone, x.quiet:
 		level = slog.LevelDebug
 	case aborted, x.status >= 500:
 		level = slog.LevelError
 	case x.route == "/healthz" || x.route == "/readyz":
 		level = slog.LevelDebug
+	}
+	if !log.Enabled(r.Context(), level) {
+		return
 	}
 	attrs := []slog.Attr{
 		slog.String("method", printable(r.Method)), slog.String("route", x.route), slog.Int("status", x.status),

@@ -28,6 +28,8 @@ type Problem struct {
 	Instance string `json:"instance,omitempty"` // the request's id
 	// IdempotencyKey settles an outcome_unknown: repeat the request with it.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	// Quota has the figures of a quota_exceeded.
+	Quota *registry.QuotaExceeded `json:"quota,omitempty"`
 
 	header http.Header // sent beside the problem
 }
@@ -81,6 +83,7 @@ const (
 	codeIdempotencyMismatch = "idempotency_mismatch"
 	codeNotADetector        = "not_a_detector"
 	codeTooManyRequests     = "too_many_requests"
+	codeQuotaExceeded       = "quota_exceeded"
 	codeCorrupt             = "corrupt"
 	codeInternal            = "internal"
 	codeUnavailable         = "unavailable"
@@ -123,6 +126,7 @@ var kinds = []kind{
 	{codeIdempotencyMismatch, 422, "Idempotency key used before", "use a new key for other content", 1},
 	{codeNotADetector, 422, "Not a detector", "a detector is an isolation forest of scikit-learn, saved with joblib, with its scaler if it has one", 1},
 	{codeTooManyRequests, 429, "Too many requests", "send fewer at once, and this one again after the seconds that Retry-After names", 1},
+	{codeQuotaExceeded, 429, "Quota exceeded", "", 1},
 	{codeCorrupt, 500, "Corrupt", "the stored object is not what was stored: restore it from a backup of the bucket", 5},
 	{codeInternal, 500, "Internal error", "the server's log has the reason under the request id that instance names", 1},
 	{codeUnavailable, 503, "Store unavailable", "nothing was saved: try again in a moment", 1},
@@ -194,6 +198,7 @@ var sentinels = []struct {
 	{registry.ErrPrecondition, codePreconditionFailed, behind, ""},
 	{registry.ErrIdempotencyMismatch, codeIdempotencyMismatch, behind, ""},
 	{registry.ErrTooLarge, codeTooLarge, behind, ""},
+	{registry.ErrQuota, codeQuotaExceeded, behind, ""},
 	{registry.ErrReadOnly, codeForbidden, behind, ""},
 	{registry.ErrConflict, codeConflict, behind, ""},
 	{registry.ErrInvalid, codeBadRequest, behind, ""},
@@ -240,9 +245,23 @@ func ProblemOf(err error) *Problem {
 		} else if s.code == codeOutcomeUnknown {
 			p.Hint = "look whether the change is there before you repeat it"
 		}
+		if exceeded, ok := errors.AsType[*registry.QuotaExceeded](err); ok {
+			p.exceeded(exceeded)
+		}
 		return p
 	}
 	return newProblem(codeInternal)
+}
+
+// exceeded adds the figures, and the way out.
+func (p *Problem) exceeded(e *registry.QuotaExceeded) {
+	p.Quota = e
+	way := "delete versions that nobody needs"
+	if e.Limit == registry.LimitStoredBytes {
+		way += " (their files count until the collector takes them, 7 days later)"
+	}
+	p.hint("%s, or have an operator raise it: modelbucket tenant set %s --limit %s=…; GET /v1/tenants/%s shows what there is", way, e.Tenant, e.Limit, e.Tenant)
+	p.set("Retry-After", "60") // waiting alone does not help
 }
 
 // maxDetail bounds a problem's detail, in bytes: it may repeat what a caller sent.
@@ -282,7 +301,7 @@ func (p *Problem) write(x *exchange, r *http.Request) {
 	for name, values := range p.header {
 		h[name] = values
 	}
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+	if again := p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests; again && h.Get("Retry-After") == "" {
 		h.Set("Retry-After", strconv.Itoa(1+rand.IntN(3))) // not all at the same moment
 	}
 	if p.Code == codeUnauthenticated {

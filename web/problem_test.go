@@ -28,6 +28,7 @@ var meanings = map[string]struct {
 }{
 	"registry.ErrBadName":             {registry.ErrBadName, "bad_name", 400, 2},
 	"registry.ErrInvalid":             {registry.ErrInvalid, "bad_request", 400, 2},
+	"registry.ErrQuota":               {registry.ErrQuota, "quota_exceeded", 429, 1},
 	"registry.ErrTenantNotFound":      {registry.ErrTenantNotFound, "tenant_not_found", 404, 3},
 	"registry.ErrModelNotFound":       {registry.ErrModelNotFound, "model_not_found", 404, 3},
 	"registry.ErrVersionNotFound":     {registry.ErrVersionNotFound, "version_not_found", 404, 3},

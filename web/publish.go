@@ -34,6 +34,11 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
+	one, err := c.enter(s.works.uploading, 1)
+	if err != nil {
+		return err
+	}
+	defer one.leave()
 	weight := int64(uploadWeight)
 	if length := c.r.ContentLength; length >= 0 && length < weight {
 		weight = max(length, streamWeight)
@@ -75,6 +80,10 @@ func (s *Server) publishRaw(c *call) error {
 	if err != nil {
 		return err
 	}
+	limit, err := s.uploadLimit(c, 0)
+	if err != nil {
+		return err
+	}
 	if c.r.ContentLength == 0 {
 		return problemf(codeBadRequest, "the body is empty").hint("send the file as the body: curl -T model.joblib")
 	}
@@ -83,7 +92,7 @@ func (s *Server) publishRaw(c *call) error {
 		return err
 	}
 	defer p.end()
-	body := s.lentBody(c, s.options.MaxUpload)
+	body := s.lentBody(c, limit)
 	defer body.turn.give()
 	if err := p.file(c, name, body, c.r.ContentLength, digest); err != nil {
 		return err
@@ -100,7 +109,11 @@ func (s *Server) publishForm(c *call, boundary string) error {
 	if boundary == "" || len(boundary) > 70 {
 		return problemf(codeBadRequest, "the form's boundary has %d characters; it has 1 to 70 (RFC 2046)", len(boundary))
 	}
-	body := s.lentBody(c, s.options.MaxUpload+maxJSON)
+	limit, err := s.uploadLimit(c, maxJSON)
+	if err != nil {
+		return err
+	}
+	body := s.lentBody(c, limit)
 	defer body.turn.give()
 	buffered := bufio.NewReaderSize(body, formBuffer)
 	if err := startsWith(buffered, "--"+boundary); err != nil {
@@ -171,7 +184,7 @@ func (s *Server) begin(c *call, said publishBody) (*publication, error) {
 	}
 	p.upload, err = s.registry.Begin(c.r.Context(), registry.Publication{
 		Tenant: c.tenant, Model: c.model, Label: said.Label, Key: key, By: c.who.Name, Aliases: said.Aliases,
-		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata,
+		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata, Size: max(0, c.r.ContentLength),
 	})
 	if err != nil {
 		return nil, err

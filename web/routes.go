@@ -171,10 +171,8 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 			}
 			x.who = c.who
 		}
-		for i, value := range values {
-			if err := c.name(names[i], value); err != nil {
-				return err
-			}
+		if err := s.named(c, route, names, values); err != nil {
+			return err
 		}
 		if err := authorise(c.who, route.Permission, c.tenant); err != nil {
 			return err
@@ -206,8 +204,24 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 				return err
 			}
 		}
-		return route.handle(s, c)
+		err := route.handle(s, c)
+		if err == nil {
+			c.share.learn()
+		}
+		return err
 	}
+}
+
+// named parses the names in the path, and lets the request in when its time has come: a
+// wrong one counts as well.
+func (s *Server) named(c *call, route Route, names, values []string) (err error) {
+	for i := 0; i < len(values) && err == nil; i++ {
+		err = c.name(names[i], values[i])
+	}
+	if early := s.ration(c, route); early != nil {
+		return early
+	}
+	return err
 }
 
 // counted tells whether a request is let in by its count; the others' handlers know what

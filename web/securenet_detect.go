@@ -30,12 +30,16 @@ func (s *Server) secureTrain(c *call) error {
 	if err != nil {
 		return err
 	}
+	limit, err := s.roomToTrain(c, key)
+	if err != nil {
+		return err
+	}
 	held, err := c.enterBody(s.works.training, 1)
 	if err != nil {
 		return err
 	}
 	defer held.leave()
-	events := c.heldBody(s.options.MaxUpload, held, 1)
+	events := c.heldBody(limit, held, 1)
 	var label registry.Label
 	trained, err := s.fit(c, events, detector.JSON, &trainBody{}, func(members []byte) error {
 		return DecodeJSON(members, &t)
@@ -169,7 +173,7 @@ func (s *Server) secureDetect(c *call) error {
 		return err
 	}
 	out[len(out)-1] = ','
-	out, err = appendResults(c.r.Context(), held, out, m.detector, detector.NewReader(&body, detector.JSON), detector.ScoreOptions{Original: true})
+	out, err = appendResults(c, held, out, m.detector, detector.NewReader(&body, detector.JSON), detector.ScoreOptions{Original: true})
 	if err != nil {
 		return err
 	}

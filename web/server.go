@@ -94,6 +94,7 @@ type Server struct {
 	resolver *detector.Resolver
 	own      []func() // close what was not given
 	works    *works
+	rations  *rations
 	answers  sync.Pool // of *[]byte: buffers of answers to detect
 
 	stopping atomic.Bool        // readyz says no
@@ -143,10 +144,12 @@ func New(o Options) (*Server, error) {
 	for _, host := range o.Hosts {
 		s.hosts = append(s.hosts, strings.ToLower(host))
 	}
-	s.works = newWorks(o.WorkBytes)
+	s.works = newWorks(o.WorkBytes, func(t registry.Tenant) int64 { return known(o.Registry, t, registry.LimitUploads) })
+	s.rations = newRations(o.Registry)
+	s.own = append(s.own, s.rations.close)
 	s.answers.New = func() any { return new([]byte) }
 	if s.pool = o.Pool; s.pool == nil {
-		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{})
+		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{Share: func(t registry.Tenant) int64 { return known(o.Registry, t, registry.LimitCachedBytes) }})
 		s.own = append(s.own, s.pool.Close)
 	}
 	if s.resolver = o.Resolver; s.resolver == nil {
@@ -155,6 +158,7 @@ func New(o Options) (*Server, error) {
 	}
 	o.Metrics.observe(s.pool)
 	o.Metrics.observeWorks(s.works)
+	o.Metrics.registry.MustRegister(s.rations.refused, s.rations.delayed)
 	s.end, s.endAll = context.WithCancel(context.Background())
 	s.health.ping = s.pingBucket
 	s.keys = newKeyring(o.Registry, o.AuthGrace, o.Log)

@@ -1,20 +1,36 @@
 package web
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"modelbucket/registry"
 )
 
-// changeBody is what a PATCH of a version or model, and a PUT of a tenant, may hold.
+// changeBody is what a PATCH of a version or model may hold.
 // What it leaves out stays as it is; a tag that is null is removed.
 type changeBody struct {
 	Description *string            `json:"description"`
 	Tags        map[string]*string `json:"tags"`
 }
 
+// tenantChange is what a PUT of a tenant may hold. A limit that is null is removed.
+type tenantChange struct {
+	Description *string                                `json:"description"`
+	Tags        map[string]*string                     `json:"tags"`
+	Limits      map[registry.LimitName]*registry.Limit `json:"limits"`
+}
+
 func (c *call) readChange() (registry.Change, error) {
 	var body changeBody
+	change, err := c.readInto(&body)
+	change.Description, change.Tags = body.Description, body.Tags
+	return change, err
+}
+
+// readInto reads the body of a change, and returns what stands beside it.
+func (c *call) readInto(body any) (registry.Change, error) {
 	if _, err := c.query(); err != nil {
 		return registry.Change{}, err
 	}
@@ -22,10 +38,7 @@ func (c *call) readChange() (registry.Change, error) {
 	if err != nil {
 		return registry.Change{}, err
 	}
-	if err := c.readJSON(&body); err != nil {
-		return registry.Change{}, err
-	}
-	return registry.Change{Description: body.Description, Tags: body.Tags, IfRevision: expected, By: c.who.Name}, nil
+	return registry.Change{IfRevision: expected, By: c.who.Name}, c.readJSON(body)
 }
 
 func (s *Server) maySee(who Principal, permission Permission) func(registry.Tenant) bool {
@@ -72,19 +85,45 @@ func (s *Server) getTenant(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.tagged(t, revisionTag(t.Revision))
+	if err := s.fillTenant(c, t); err != nil {
+		return err
+	}
+	return c.tagged(t, wholeTag(t.Revision))
 }
 
 func (s *Server) putTenant(c *call) error {
-	change, err := c.readChange()
+	var body tenantChange
+	change, err := c.readInto(&body)
 	if err != nil {
 		return err
 	}
+	change.Description, change.Tags, change.Limits = body.Description, body.Tags, body.Limits
 	t, err := s.registry.UpdateTenant(c.r.Context(), c.tenant, change)
 	if err != nil {
 		return err
 	}
-	return c.changed(t, revisionTag(t.Revision))
+	return c.changed(t, wholeTag(t.Revision))
+}
+
+// countPatience is how long an answer waits for a tenant to be counted. Of one that is so
+// large that this takes longer, the usage is told when it is known.
+const countPatience = 3 * time.Second
+
+// fillTenant adds what the tenant may do here, and what it has.
+func (s *Server) fillTenant(c *call, t *registry.TenantInfo) error {
+	var err error
+	if t.InForce, err = s.registry.Limits(c.r.Context(), t.Tenant); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), countPatience)
+	defer cancel()
+	switch t.Usage, err = s.registry.Usage(ctx, t.Tenant); {
+	case err == nil:
+		t.Usage.Uploads, t.Usage.CachedBytes = s.works.uploading.Held(t.Tenant), s.pool.Held(t.Tenant)
+	case ctx.Err() != nil && c.r.Context().Err() == nil:
+		err = nil
+	}
+	return err
 }
 
 // deleteTenant deletes a tenant that has no models, and answers with what it was.

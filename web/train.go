@@ -46,12 +46,16 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
+	limit, err := s.roomToTrain(c, key)
+	if err != nil {
+		return err
+	}
 	held, err := c.enterBody(s.works.training, 1)
 	if err != nil {
 		return err
 	}
 	defer held.leave()
-	body := c.heldBody(s.options.MaxUpload, held, 1)
+	body := c.heldBody(limit, held, 1)
 	t, err := s.fit(c, body, format, &said, func(members []byte) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
@@ -74,6 +78,15 @@ func (s *Server) train(c *call) error {
 	return s.created(c, v)
 }
 
+// roomToTrain admits a training before its body is read, and is how large that may be, in
+// bytes. With a key the version may be there already, and then it needs no room.
+func (s *Server) roomToTrain(c *call, key string) (limit int64, err error) {
+	if limit, err = s.uploadLimit(c, 0); err != nil || key != "" {
+		return limit, err
+	}
+	return limit, s.registry.Room(c.r.Context(), c.worker(), 0)
+}
+
 // fit reads a body of events to its end and trains on them. What stands beside them in
 // a JSON body goes to decode, which fills said.
 func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *trainBody, decode func(members []byte) error) (*detector.Trained, error) {
@@ -92,6 +105,7 @@ func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *t
 	if err != nil {
 		return nil, err
 	}
+	c.share.spend(set.Samples)
 	if members := events.Members(); members != nil {
 		text, err := json.Marshal(members)
 		if err != nil {

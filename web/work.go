@@ -36,9 +36,13 @@ const (
 	light        = 64 << 10  // a body of events up to here is judged in one go
 )
 
+// manyUploads are more than a node can have connections for.
+const manyUploads = 1 << 20
+
 // works are the gates of a server.
 type works struct {
 	calls     *detector.Gate // requests that read and change names: counted
+	uploading *detector.Gate // uploads: counted
 	uploads   *detector.Gate // bytes
 	training  *detector.Gate // bytes of events that are trained on
 	events    *detector.Gate // bytes of events that are judged, and of the answers
@@ -48,13 +52,16 @@ type works struct {
 	heavy     *detector.Gate // large ones: one processor is left to all else
 }
 
-func newWorks(bytes int64) *works {
+// newWorks makes the gates. uploads is how many uploads a tenant may have at once;
+// negative: any number.
+func newWorks(bytes int64, uploads func(registry.Tenant) int64) *works {
 	gate := func(work string, capacity int64, queue int, wait time.Duration) *detector.Gate {
 		return detector.NewGate(detector.GateOptions{Work: work, Capacity: capacity, Queue: queue, Wait: wait})
 	}
 	processors := int64(runtime.GOMAXPROCS(0))
 	return &works{
 		calls:     gate("requests", 1024, 512, workWait),
+		uploading: detector.NewGate(detector.GateOptions{Work: "uploads", Capacity: manyUploads, Queue: 64, Wait: workWait, Share: uploads}),
 		uploads:   gate("uploads", bytes/4, 64, workWait),
 		training:  gate("trainings", bytes/4, 64, workWait),
 		events:    gate("bodies of events", bytes/4, 1024, workWait),
@@ -68,7 +75,7 @@ func newWorks(bytes int64) *works {
 // observeWorks shows what the gates hold.
 func (m *Metrics) observeWorks(w *works) {
 	for name, g := range map[string]*detector.Gate{
-		"calls": w.calls, "uploads": w.uploads, "training": w.training, "events": w.events,
+		"calls": w.calls, "uploading": w.uploading, "uploads": w.uploads, "training": w.training, "events": w.events,
 		"downloads": w.downloads, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
 	} {
 		for _, figure := range []struct {

@@ -32,6 +32,7 @@ type nodeOptions struct {
 	maxUpload    int64 // bytes; 0: the registry's default
 	cacheBytes   int64
 	latestMaxAge time.Duration
+	limits       registry.Limits // of tenants that have none of their own
 	log          *slog.Logger
 }
 
@@ -47,12 +48,15 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 		return nil, err
 	}
 	n.registry, err = registry.Open(ctx, n.bucket, registry.Options{
-		ReadOnly: o.readOnly, MaxUpload: o.maxUpload, Log: o.log, OnConflict: n.metrics.Conflict,
+		ReadOnly: o.readOnly, MaxUpload: o.maxUpload, Limits: o.limits, Log: o.log, OnConflict: n.metrics.Conflict,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.pool = detector.NewPool(n.registry, detector.PoolOptions{Bytes: o.cacheBytes})
+	n.pool = detector.NewPool(n.registry, detector.PoolOptions{Bytes: o.cacheBytes, Share: func(t registry.Tenant) int64 {
+		limits, _ := n.registry.KnownLimits(t)
+		return int64(limits.Of(registry.LimitCachedBytes))
+	}})
 	n.resolver = detector.NewResolver(n.registry, detector.ResolverOptions{MaxAge: o.latestMaxAge})
 	p.closers = append(p.closers, func() error {
 		n.resolver.Close()

@@ -67,7 +67,7 @@ func (c *Client) Tenant(ctx context.Context, t registry.Tenant) (*registry.Tenan
 	return info, c.fetch(ctx, &request{method: "GET", path: tenantPath(t), repeatable: true}, info)
 }
 
-// UpdateTenant describes a tenant anew, and makes it if there is none. By is ignored
+// UpdateTenant changes a tenant, its limits included, and makes it if there is none. By is ignored
 // here and below: the server knows who calls.
 func (c *Client) UpdateTenant(ctx context.Context, t registry.Tenant, change registry.Change) (*registry.TenantInfo, error) {
 	info := new(registry.TenantInfo)
@@ -138,6 +138,9 @@ func (c *Client) change(ctx context.Context, method, path string, change registr
 	}
 	if change.Tags != nil {
 		body["tags"] = change.Tags
+	}
+	if change.Limits != nil {
+		body["limits"] = change.Limits
 	}
 	r, err := (&request{method: method, path: path}).withJSON(body)
 	if err != nil {

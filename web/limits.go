@@ -1,0 +1,342 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modelbucket/registry"
+)
+
+// What a tenant, and each of its keys, may ask a node for in a second. A request that
+// comes too early waits for its time if that is near, and is refused else, before its
+// body was read or the bucket was asked. Refusals cost little, and those of a caller who
+// does not wait are held back, so that he gets no more of them than of answers.
+const (
+	patience  = 100 * time.Millisecond // a request waits for its time
+	freely    = 20                     // refusals of one tenant that are told at once, a second
+	holdTime  = time.Second            // the others are held back
+	maxHeld   = 1024                   // so many; of the rest the connection is closed
+	logPause  = 10 * time.Second       // between two refusals of a tenant that stand in the log
+	askPause  = time.Second            // after limits could not be read
+	askTime   = 10 * time.Second       // that reading them may take
+	maxRation = 10_000                 // tenants, and keys of each, that are remembered
+)
+
+// rations are what the tenants of a node have left.
+type rations struct {
+	registry *registry.Registry
+	refused  *prometheus.CounterVec
+	delayed  *prometheus.CounterVec
+	held     atomic.Int64
+	slots    chan struct{} // of limits being read
+	asking   sync.WaitGroup
+	life     context.Context
+	end      context.CancelFunc
+
+	mu      sync.Mutex
+	tenants map[registry.Tenant]*ration
+}
+
+// ration is what a tenant has left.
+type ration struct {
+	tenant registry.Tenant
+	all    *rations
+
+	mu     sync.Mutex // guards all below
+	whole  rates
+	keys   map[string]*rates // by the name of who calls
+	told   rate              // refusals told at once
+	logged time.Time
+	asking bool      // for limits
+	again  time.Time // not to be asked for before
+}
+
+// rates are those of a tenant, or of one key.
+type rates struct{ requests, events rate }
+
+func newRations(r *registry.Registry) *rations {
+	s := &rations{
+		registry: r, tenants: map[registry.Tenant]*ration{}, slots: make(chan struct{}, 16),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelbucket_limited_total", Help: "Requests refused because of a limit on their tenant or key.",
+		}, []string{"limit"}),
+		delayed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelbucket_delayed_total", Help: "Requests that waited for a moment because of a limit on their tenant or key.",
+		}, []string{"limit"}),
+	}
+	for _, name := range registry.LimitNames() { // so that each can be seen to be 0
+		s.refused.WithLabelValues(string(name))
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// close ends what goes on behind requests, and waits for it.
+func (s *rations) close() {
+	s.end()
+	s.asking.Wait()
+}
+
+// of is a tenant's ration.
+func (s *rations) of(t registry.Tenant) *ration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.tenants[t]
+	if l == nil {
+		if len(s.tenants) >= maxRation {
+			clear(s.tenants) // what they owe is forgiven
+		}
+		l = &ration{tenant: t, all: s, keys: map[string]*rates{}}
+		s.tenants[t] = l
+	}
+	return l
+}
+
+// key is what a key has left; l.mu is held.
+func (l *ration) key(name string) *rates {
+	k := l.keys[name]
+	if k == nil {
+		if len(l.keys) >= maxRation {
+			clear(l.keys)
+		}
+		k = new(rates)
+		l.keys[name] = k
+	}
+	return k
+}
+
+// share is what a request has of its tenant's ration; that of nil has no end.
+type share struct {
+	ration *ration
+	who    string
+	stale  bool // it is time to ask for the limits
+}
+
+// A due is a rate that bounds a request.
+type due struct {
+	name registry.LimitName
+	rate *rate
+}
+
+// dues are the rates that bound requests, or events, of a key. l.mu is held.
+func (l *ration) dues(who string, limits registry.Limits, requests, events bool) (dues [4]due, n int) {
+	add := func(name registry.LimitName, of func() *rate) {
+		if limit := limits.Of(name); limit >= 0 {
+			dues[n] = due{name, of().of(limit)}
+			n++
+		}
+	}
+	if requests {
+		add(registry.LimitRequests, func() *rate { return &l.whole.requests })
+		add(registry.LimitKeyRequests, func() *rate { return &l.key(who).requests })
+	}
+	if events {
+		add(registry.LimitEvents, func() *rate { return &l.whole.events })
+		add(registry.LimitKeyEvents, func() *rate { return &l.key(who).events })
+	}
+	return dues, n
+}
+
+// longest is the due that one has to wait for longest, and how long.
+func longest(dues []due, now time.Time) (longest due, wait time.Duration) {
+	for _, d := range dues {
+		if w := d.rate.wait(now); w > wait {
+			longest, wait = d, w
+		}
+	}
+	return longest, wait
+}
+
+// ration lets a request in when its time has come.
+func (s *Server) ration(c *call, route Route) error {
+	if route.spared(c.who) {
+		return nil
+	}
+	l := s.rations.of(c.payer())
+	limits, fresh := s.registry.KnownLimits(l.tenant)
+	c.share = &share{l, c.who.Name, !fresh}
+	now := time.Now()
+	l.mu.Lock()
+	dues, n := l.dues(c.who.Name, limits, true, route.body == eventBody || route.Permission == Train)
+	longest, wait := longest(dues[:n], now)
+	if wait > patience {
+		defer l.mu.Unlock()
+		return s.rations.refuse(c, l, longest, wait, now)
+	}
+	dues, n = l.dues(c.who.Name, limits, true, false)
+	for _, d := range dues[:n] {
+		d.rate.spend(1, now)
+	}
+	l.mu.Unlock()
+	if wait == 0 {
+		return nil
+	}
+	s.rations.delayed.WithLabelValues(string(longest.name)).Inc()
+	return pause(c.r.Context(), wait)
+}
+
+// spared tells whether a request costs its tenant nothing: an operator's who looks after
+// the tenant, and must be heard most of all when it has used up what it has.
+func (r Route) spared(p Principal) bool {
+	switch r.Permission {
+	case Public:
+		return true
+	case TenantRead, TenantWrite, TenantList, MetricsRead:
+		return p.root
+	}
+	return false
+}
+
+// payer is the tenant that a request counts for.
+func (c *call) payer() registry.Tenant { return c.worker() }
+
+// refuse is the answer to a request that came too early. l.mu is held; it is let go of
+// while the answer is held back.
+func (s *rations) refuse(c *call, l *ration, d due, wait time.Duration, now time.Time) error {
+	s.refused.WithLabelValues(string(d.name)).Inc()
+	retry := d.rate.retry(wait, now)
+	if c.w.quiet = now.Sub(l.logged) < logPause; !c.w.quiet {
+		l.logged = now
+	}
+	limit := d.rate.limit
+	if l.told.of(freely).wait(now) == 0 {
+		l.told.spend(1, now)
+		return s.tooMany(c, l.tenant, d.name, limit, retry)
+	}
+	if s.held.Add(1) > maxHeld {
+		s.held.Add(-1)
+		c.w.Header().Set("Connection", "close")
+		return s.tooMany(c, l.tenant, d.name, limit, retry)
+	}
+	l.mu.Unlock()
+	err := pause(c.r.Context(), holdTime)
+	l.mu.Lock()
+	s.held.Add(-1)
+	if err != nil {
+		return err
+	}
+	return s.tooMany(c, l.tenant, d.name, limit, max(shortestRetry, retry-holdTime))
+}
+
+// tooMany says which limit it was, and when to come again.
+func (s *rations) tooMany(c *call, t registry.Tenant, name registry.LimitName, limit registry.Limit, retry time.Duration) *Problem {
+	who, what := "tenant "+string(t), "send this node %v requests a second"
+	switch name {
+	case registry.LimitKeyRequests, registry.LimitKeyEvents:
+		who = c.who.Name
+	}
+	switch name {
+	case registry.LimitEvents, registry.LimitKeyEvents:
+		what = "have this node judge or train on %v events a second"
+	}
+	seconds := strconv.Itoa(int(math.Ceil(retry.Seconds())))
+	p := problemf(codeTooManyRequests, "%s may "+what+", and has (%s)", who, limit, name)
+	if limit == 0 {
+		p = problemf(codeTooManyRequests, "%s may do nothing of this kind (%s is 0)", who, name)
+	}
+	return p.hint("come again after %s s, or have an operator raise %s of tenant %s", seconds, name, t).set("Retry-After", seconds)
+}
+
+// learn has the limits of the tenant read, if it is time, behind the request.
+func (p *share) learn() {
+	if p == nil || !p.stale {
+		return
+	}
+	l, s := p.ration, p.ration.all
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asking || time.Now().Before(l.again) {
+		return
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return // the next request tries again
+	}
+	l.asking = true
+	s.asking.Go(func() {
+		ctx, cancel := context.WithTimeout(s.life, askTime)
+		defer cancel()
+		_, err := s.registry.Limits(ctx, l.tenant)
+		<-s.slots
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.asking = false
+		if err != nil { // what was known last goes on to count
+			l.again = time.Now().Add(askPause)
+		}
+	})
+}
+
+// spend takes events that were judged, or trained on, out of the ration.
+func (p *share) spend(events int) { p.owe(events) }
+
+// owe is spend, and tells how long the next events have to wait.
+func (p *share) owe(events int) (due, time.Duration) {
+	if p == nil {
+		return due{}, 0
+	}
+	l, now := p.ration, time.Now()
+	limits, _ := l.all.registry.KnownLimits(l.tenant)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	dues, n := l.dues(p.who, limits, false, true)
+	for _, d := range dues[:n] {
+		d.rate.spend(int64(events), now)
+	}
+	return longest(dues[:n], now)
+}
+
+// pace is spend for a stream: it waits until the next events may be judged.
+func (c *call) pace(events int) error {
+	d, wait := c.share.owe(events)
+	if wait < never {
+		return pause(c.r.Context(), wait)
+	}
+	return c.share.ration.all.tooMany(c, c.share.ration.tenant, d.name, 0, longestRetry)
+}
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, wait time.Duration) error {
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a limit: %w", ctx.Err())
+	}
+}
+
+// known is a limit of a tenant as far as the node knows it; negative: there is none.
+func known(r *registry.Registry, t registry.Tenant, name registry.LimitName) int64 {
+	limits, _ := r.KnownLimits(t)
+	return int64(limits.Of(name))
+}
+
+// uploadLimit is how large an upload or training of the tenant may be, in bytes, with
+// what may stand beside the files. One that announces more is refused.
+func (s *Server) uploadLimit(c *call, beside int64) (int64, error) {
+	limits, err := s.registry.Limits(c.r.Context(), c.worker())
+	if err != nil {
+		return 0, err
+	}
+	limit := s.options.MaxUpload
+	if most := limits.Of(registry.LimitUploadBytes); most >= 0 {
+		limit = min(limit, int64(most))
+	}
+	if limit += beside; c.r.ContentLength > limit {
+		return 0, tooLarge(limit)
+	}
+	return limit, nil
+}
