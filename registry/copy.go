@@ -42,7 +42,7 @@ func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version
 		return nil, err
 	}
 	u.inherit(v)
-	if err := u.claim.reach(ctx, v.Size); err != nil {
+	if err := u.claim.reach(target, v.Size); err != nil {
 		return nil, fmt.Errorf("copy %s: %w", v.Ref(), err)
 	}
 	for _, f := range v.Files {

@@ -196,7 +196,7 @@ func (r *Registry) Limits(ctx context.Context, t Tenant) (Limits, error) {
 		return limits, nil
 	}
 	at := r.now()
-	body, _, err := readMutable[tenantBody](ctx, r, tenantKey(t))
+	body, _, err := readMutable[tenantBody](rescope(ctx, t), r, tenantKey(t))
 	if errors.Is(err, ErrCorrupt) {
 		limits, _ := r.KnownLimits(t)
 		return limits, nil

@@ -109,7 +109,7 @@ func (r *Registry) beginCount(ctx context.Context, t Tenant, a *account) {
 	c := &count{done: make(chan struct{})}
 	a.count, a.doubted = c, false
 	began, before := r.now(), a.since
-	ctx = context.WithoutCancel(ctx)
+	ctx = rescope(context.WithoutCancel(ctx), t)
 	r.after.begin(func() {
 		ctx, cancel := context.WithTimeout(ctx, countTimeout)
 		defer cancel()

@@ -159,9 +159,9 @@ func (s *Server) ration(c *call, route Route) error {
 	if route.spared(c.who) {
 		return nil
 	}
-	l := s.rations.of(c.payer())
+	l := s.rations.of(c.worker())
 	limits, fresh := s.registry.KnownLimits(l.tenant)
-	c.share = &share{l, c.who.Name, !fresh}
+	c.share = &share{l, c.who.Name, !fresh && l.tenant != ""}
 	now := time.Now()
 	l.mu.Lock()
 	dues, n := l.dues(c.who.Name, limits, true, route.body == eventBody || route.Permission == Train)
@@ -188,14 +188,11 @@ func (r Route) spared(p Principal) bool {
 	switch r.Permission {
 	case Public:
 		return true
-	case TenantRead, TenantWrite, TenantList, MetricsRead:
-		return p.root
+	case TenantRead, TenantAdmin, TenantList, KeyAdmin, KeyOperator, AuditRead, Collect, MetricsRead:
+		return p.Tenant == ""
 	}
 	return false
 }
-
-// payer is the tenant that a request counts for.
-func (c *call) payer() registry.Tenant { return c.worker() }
 
 // refuse is the answer to a request that came too early. l.mu is held; it is let go of
 // while the answer is held back.
@@ -228,12 +225,10 @@ func (s *rations) refuse(c *call, l *ration, d due, wait time.Duration, now time
 // tooMany says which limit it was, and when to come again.
 func (s *rations) tooMany(c *call, t registry.Tenant, name registry.LimitName, limit registry.Limit, retry time.Duration) *Problem {
 	who, what := "tenant "+string(t), "send this node %v requests a second"
-	switch name {
-	case registry.LimitKeyRequests, registry.LimitKeyEvents:
+	if name == registry.LimitKeyRequests || name == registry.LimitKeyEvents || t == "" {
 		who = c.who.Name
 	}
-	switch name {
-	case registry.LimitEvents, registry.LimitKeyEvents:
+	if name == registry.LimitEvents || name == registry.LimitKeyEvents {
 		what = "have this node judge or train on %v events a second"
 	}
 	seconds := strconv.Itoa(int(math.Ceil(retry.Seconds())))

@@ -109,19 +109,24 @@ func (c *call) enter(g *detector.Gate, weight int64) (*holding, error) {
 	return h, nil
 }
 
-// worker is the tenant for which a request is counted: the one that its path names, the
-// caller's own, or the one in its query. Nobody is counted for a tenant that is not his.
+// worker is the tenant for which a request is counted: the one that its path names, if
+// the caller belongs there; his own; or the one in its query. Nobody is counted for a
+// tenant that is not his; "" is that of all who belong nowhere.
 func (c *call) worker() registry.Tenant {
-	switch {
-	case c.tenant != "":
-		return c.tenant
-	case c.who.only() != "":
+	t := c.tenant
+	if t == "" {
+		t = c.who.only()
+	}
+	if t == "" {
+		var err error
+		if t, err = registry.ParseTenant(c.r.URL.Query().Get("tenant_id")); err != nil {
+			t = registry.DefaultTenant
+		}
+	}
+	if !c.who.belongs(t) {
 		return c.who.only()
 	}
-	if t, err := registry.ParseTenant(c.r.URL.Query().Get("tenant_id")); err == nil {
-		return t
-	}
-	return registry.DefaultTenant
+	return t
 }
 
 func (h *holding) leave() { h.gate.Leave(h.tenant, h.weight) }
