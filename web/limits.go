@@ -19,14 +19,14 @@ import (
 // body was read or the bucket was asked. Refusals cost little, and those of a caller who
 // does not wait are held back, so that he gets no more of them than of answers.
 const (
-	patience  = 100 * time.Millisecond // a request waits for its time
-	freely    = 20                     // refusals of one tenant that are told at once, a second
-	holdTime  = time.Second            // the others are held back
-	maxHeld   = 1024                   // so many; of the rest the connection is closed
-	logPause  = 10 * time.Second       // between two refusals of a tenant that stand in the log
-	askPause  = time.Second            // after limits could not be read
-	askTime   = 10 * time.Second       // that reading them may take
-	maxRation = 10_000                 // tenants, and keys of each, that are remembered
+	soon       = 100 * time.Millisecond // a request waits for its time
+	freely     = 20                     // refusals of one tenant that are told at once, a second
+	holdTime   = time.Second            // the others are held back
+	maxHeld    = 1024                   // so many; of the rest the connection is closed
+	logPause   = 10 * time.Second       // between two refusals of a tenant that stand in the log
+	learnPause = time.Second            // after limits could not be read
+	learnTime  = 10 * time.Second       // that reading them may take
+	maxRation  = 10_000                 // tenants, and keys of each, that are remembered
 )
 
 // rations are what the tenants of a node have left.
@@ -166,7 +166,7 @@ func (s *Server) ration(c *call, route Route) error {
 	l.mu.Lock()
 	dues, n := l.dues(c.who.Name, limits, true, route.body == eventBody || route.Permission == Train)
 	longest, wait := longest(dues[:n], now)
-	if wait > patience {
+	if wait > soon {
 		defer l.mu.Unlock()
 		return s.rations.refuse(c, l, longest, wait, now)
 	}
@@ -257,7 +257,7 @@ func (p *share) learn() {
 	}
 	l.asking = true
 	s.asking.Go(func() {
-		ctx, cancel := context.WithTimeout(s.life, askTime)
+		ctx, cancel := context.WithTimeout(s.life, learnTime)
 		defer cancel()
 		_, err := s.registry.Limits(ctx, l.tenant)
 		<-s.slots
@@ -265,7 +265,7 @@ func (p *share) learn() {
 		defer l.mu.Unlock()
 		l.asking = false
 		if err != nil { // what was known last goes on to count
-			l.again = time.Now().Add(askPause)
+			l.again = time.Now().Add(learnPause)
 		}
 	})
 }
@@ -313,8 +313,8 @@ func pause(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// known is a limit of a tenant as far as the node knows it; negative: there is none.
-func known(r *registry.Registry, t registry.Tenant, name registry.LimitName) int64 {
+// limitOf is a limit of a tenant as far as the node knows it; negative: there is none.
+func limitOf(r *registry.Registry, t registry.Tenant, name registry.LimitName) int64 {
 	limits, _ := r.KnownLimits(t)
 	return int64(limits.Of(name))
 }
