@@ -320,15 +320,12 @@ func limitOf(r *registry.Registry, t registry.Tenant, name registry.LimitName) i
 }
 
 // uploadLimit is how large an upload or training of the tenant may be, in bytes, with
-// what may stand beside the files. One that announces more is refused.
+// what may stand beside the files. One that announces more is refused. Nothing is asked:
+// after registry.Begin, which reads limits, it may be another.
 func (s *Server) uploadLimit(c *call, beside int64) (int64, error) {
-	limits, err := s.registry.Limits(c.r.Context(), c.worker())
-	if err != nil {
-		return 0, err
-	}
 	limit := s.options.MaxUpload
-	if most := limits.Of(registry.LimitUploadBytes); most >= 0 {
-		limit = min(limit, int64(most))
+	if most := limitOf(s.registry, c.worker(), registry.LimitUploadBytes); most >= 0 {
+		limit = min(limit, most)
 	}
 	if limit += beside; c.r.ContentLength > limit {
 		return 0, tooLarge(limit)

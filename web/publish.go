@@ -84,6 +84,8 @@ func (s *Server) publishRaw(c *call) error {
 	if err != nil {
 		return err
 	}
+	body := s.lentBody(c, limit)
+	defer body.turn.give()
 	if c.r.ContentLength == 0 {
 		return problemf(codeBadRequest, "the body is empty").hint("send the file as the body: curl -T model.joblib")
 	}
@@ -92,8 +94,9 @@ func (s *Server) publishRaw(c *call) error {
 		return err
 	}
 	defer p.end()
-	body := s.lentBody(c, limit)
-	defer body.turn.give()
+	if body.request.limit, err = s.uploadLimit(c, 0); err != nil {
+		return err
+	}
 	if err := p.file(c, name, body, c.r.ContentLength, digest); err != nil {
 		return err
 	}
@@ -138,6 +141,9 @@ func (s *Server) publishForm(c *call, boundary string) error {
 		return err
 	}
 	defer p.end()
+	if body.request.limit, err = s.uploadLimit(c, maxJSON); err != nil {
+		return err
+	}
 	for n := 2; part != nil; n++ {
 		if part.name == metadataPart {
 			return problemf(codeBadRequest, "the part metadata comes after a file, or twice").hint("send it once and first, so that a wrong one is refused before the files are sent")

@@ -81,10 +81,12 @@ func (s *Server) train(c *call) error {
 // roomToTrain admits a training before its body is read, and is how large that may be, in
 // bytes. With a key the version may be there already, and then it needs no room.
 func (s *Server) roomToTrain(c *call, key string) (limit int64, err error) {
-	if limit, err = s.uploadLimit(c, 0); err != nil || key != "" {
+	t := c.worker()
+	limit, err = s.uploadLimit(c, 0)
+	if err != nil || key != "" || limitOf(s.registry, t, registry.LimitVersions) < 0 && limitOf(s.registry, t, registry.LimitStoredBytes) < 0 {
 		return limit, err
 	}
-	return limit, s.registry.Room(c.r.Context(), c.worker(), 0)
+	return limit, s.registry.Room(c.r.Context(), t, 0)
 }
 
 // fit reads a body of events to its end and trains on them. What stands beside them in

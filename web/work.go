@@ -223,6 +223,8 @@ type turnBody struct {
 	turn *turn
 	lent bool  // held for lendTime only, and not for what follows the body's end
 	left int64 // of an announced length; negative: not known
+
+	request *requestBody // of an upload: body itself
 }
 
 func (t *turn) body(body io.Reader) *turnBody {
@@ -232,8 +234,9 @@ func (t *turn) body(body io.Reader) *turnBody {
 // lentBody is the body of an upload: its bytes are digested one upload after another,
 // so that they leave a processor to those who ask for little.
 func (s *Server) lentBody(c *call, limit int64) *turnBody {
-	body := s.turn(c, false).body(c.body(limit))
-	body.lent = true
+	request := c.body(limit)
+	body := s.turn(c, false).body(request)
+	body.lent, body.request = true, request
 	return body
 }
 
