@@ -21,9 +21,14 @@ const tolerance = 1e-12
 // Load reads a version's detector: it verifies every byte, checks the forest as a whole
 // and scores the golden rows. A version that holds none is ErrNotADetector; one whose
 // scores are not those on record ErrDisagrees. What the registry has to say about its
-// files passes through.
+// files passes through, and that it does not serve the version.
 func Load(ctx context.Context, r *registry.Registry, v *registry.Version) (*Detector, error) {
+	served := make(chan error, 1)
+	go func() { served <- r.Admit(ctx, v) }() // beside the reading, of which nothing is used until then
 	d, err := load(ctx, r, v)
+	if refused := <-served; refused != nil {
+		err = refused
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", v.Ref(), err)
 	}

@@ -36,8 +36,8 @@ const (
 //
 // An answer is used for MaxAge, and asked for anew in the background towards the end of
 // that, if it is used then. When the bucket does not answer, the last answer stays in
-// use, however old. That there is no such version, or no longer, is an answer like any
-// other, but never remembered.
+// use, however old. That there is no such version, or no longer, or that it is not served
+// for want of a signature, is an answer like any other, but never remembered.
 type Resolver struct {
 	registry *registry.Registry
 	maxAge   time.Duration
@@ -91,7 +91,7 @@ func (s *Resolver) Close() {
 }
 
 // Resolve returns the version that ref names, with its facts but without what may
-// change about it, and how old that answer is. The errors are registry.Resolve's.
+// change about it, and how old that answer is. The errors are registry.Served's.
 func (s *Resolver) Resolve(ctx context.Context, ref registry.Ref) (*registry.Version, time.Duration, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -188,7 +188,7 @@ func (s *Resolver) answer(a *answer, q *question) {
 	select {
 	case s.slots <- struct{}{}:
 		q.at = time.Now()
-		q.version, q.err = s.registry.Resolve(ctx, a.ref)
+		q.version, q.err = s.registry.Served(ctx, a.ref)
 		<-s.slots
 	case <-ctx.Done():
 		q.err = ctx.Err()
@@ -214,9 +214,9 @@ func (s *Resolver) answer(a *answer, q *question) {
 	close(q.done)
 }
 
-// believed tells whether an error is an answer: what was named is not there.
+// believed tells whether an error is an answer: what was named is not there, or not served.
 func believed(err error) bool {
-	for _, is := range []error{registry.ErrTenantNotFound, registry.ErrModelNotFound, registry.ErrVersionNotFound, registry.ErrAliasNotFound, registry.ErrVersionDeleted} {
+	for _, is := range []error{registry.ErrTenantNotFound, registry.ErrModelNotFound, registry.ErrVersionNotFound, registry.ErrAliasNotFound, registry.ErrVersionDeleted, registry.ErrSignatureRequired} {
 		if errors.Is(err, is) {
 			return true
 		}

@@ -31,12 +31,14 @@ func advise(key string) string {
 	}
 	tenant, rest, _ := strings.Cut(key, "/")
 	if rest == "_tenant.json" {
-		return bringBack + ", or delete it: the tenant's description and tags go with it, and nothing else"
+		return bringBack + ", or delete it: the tenant's description and tags go with it, and what it asks of signatures"
 	}
 	model, _, _ := strings.Cut(rest, "/")
 	switch (series{Tenant(tenant), Model(model)}).locate(key).kind {
 	case kindFile:
 		return bringBack + "; without a copy, publish the file again as a new version and delete this one"
+	case kindSignature:
+		return bringBack + ", or sign the version anew: modelbucket sign"
 	case kindAttributes:
 		return bringBack + ", or delete it: the version then has the description and tags that it was published with"
 	case kindTombstone:

@@ -167,7 +167,7 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 		return nil, err
 	}
 	s := series{t, m}
-	if err := r.alive(ctx, s, c.To); err != nil {
+	if err := r.promotable(ctx, s, c.To); err != nil {
 		return nil, err
 	}
 	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
@@ -209,6 +209,23 @@ func (r *Registry) admitsAlias(ctx context.Context, s series) error {
 		return fmt.Errorf("%w: %s has %d aliases, which is the most that a model may have", ErrInvalid, s, len(page.Objects))
 	}
 	return nil
+}
+
+// promotable is nil when an alias may be set to version n: it is there, not deleted, and
+// is served.
+func (r *Registry) promotable(ctx context.Context, s series, n Number) error {
+	var asked signatures
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.alive(gctx, s, n) })
+	g.Go(func() (err error) { asked, err = r.signatures(gctx, s.tenant); return err })
+	if err := g.Wait(); err != nil || asked.mode != SignaturesRequire {
+		return err
+	}
+	v, err := r.immutable(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	return r.admit(ctx, v, asked)
 }
 
 // alive is nil when version n is there and not deleted.

@@ -16,6 +16,7 @@ type Change struct {
 	Limits      map[LimitName]*Limit // of a tenant only
 	IfRevision  *int64
 	By          string
+	Signatures  *SignaturePolicy // of a tenant only
 }
 
 // The limits of what people may write beside a version.
@@ -91,7 +92,10 @@ func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Versi
 		return nil, fmt.Errorf("update %s: %w", v.Ref(), err)
 	}
 	ref = v.Ref()
-	if v, err = r.Version(ctx, ref); err != nil && !errors.Is(err, ErrVersionDeleted) {
+	if v, err = r.Version(ctx, ref); err == nil {
+		v.Signature, err = r.Signature(ctx, v)
+	}
+	if err != nil && !errors.Is(err, ErrVersionDeleted) {
 		return nil, unread(err)
 	}
 	return v, err
@@ -123,12 +127,15 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 	return info, err
 }
 
-// UpdateTenant changes description, tags and limits of a tenant, and makes it if there is
+// UpdateTenant changes description, tags, limits and signature policy of a tenant, and makes it if there is
 // nothing of it yet, or nothing any more. On this node its limits count at once, on others
 // within limitsAge.
 func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
+	}
+	if err := r.admissible(c.Signatures); err != nil {
+		return nil, fmt.Errorf("update tenant %s: %w", t, err)
 	}
 	at := r.now()
 	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (_ *tenantBody, err error) {
@@ -138,6 +145,9 @@ func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 			next.revisions = old.revisions // goes on counting
 		case old != nil:
 			next, shown = *old, old.Revision
+		}
+		if c.Signatures != nil {
+			next.Signatures = c.Signatures
 		}
 		if next.Limits, err = next.Limits.changed(c.Limits); err != nil {
 			return nil, err

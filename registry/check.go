@@ -167,7 +167,7 @@ func (c *checker) tenant(ctx context.Context, t Tenant) error {
 			var err error
 			if o.Key != tenantKey(t) {
 				err = c.stray(ctx, o.Key, "is no object of ours; a tenant has models and _tenant.json")
-			} else if _, _, err = readMutable[tenantBody](ctx, c.r, o.Key); err != nil {
+			} else if _, err = c.r.signatures(ctx, t); err != nil {
 				err = c.damage(o.Key, err)
 			}
 			if err != nil {

@@ -41,7 +41,7 @@ func (c *checker) survey(ctx context.Context, s series) (*found, error) {
 		case kindIntent:
 			f.intents[l.id] = true
 			f.others, f.keys = append(f.others, l), append(f.keys, o.Key)
-		case kindFile, kindMetadata:
+		case kindFile, kindMetadata, kindSignature:
 			if f.folders[l.id] == nil {
 				f.folders[l.id] = map[string]blob.Object{}
 			}
@@ -164,6 +164,12 @@ func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool)
 // version go, or are gone; those that are left can be restored, so they must be right.
 func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata, objects map[string]blob.Object, deleted bool) error {
 	delete(objects, s.metadataKey(m.ID))
+	if _, signed := objects[s.signatureKey(m.ID)]; signed {
+		delete(objects, s.signatureKey(m.ID))
+		if err := c.signature(ctx, versionOf(rec, m)); err != nil {
+			return err
+		}
+	}
 	for _, file := range m.Files {
 		key := s.fileKey(m.ID, file.Name)
 		o, ok := objects[key]
@@ -254,4 +260,21 @@ func (c *checker) passing(ctx context.Context, key string, body any) error {
 		return err
 	}
 	return nil
+}
+
+// signature reports a signature that is none of the version's files, or that is not by the
+// key which it names, as far as the tenant names that key.
+func (c *checker) signature(ctx context.Context, v *Version) error {
+	asked, err := c.r.signatures(ctx, v.Tenant)
+	if errors.Is(err, ErrCorrupt) { // reported with the tenant
+		asked, err = signatures{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	info, err := c.r.judged(ctx, v, asked)
+	if err == nil && info.State == SignatureInvalid {
+		c.problem(v.series().signatureKey(v.ID), "%s", info.Reason)
+	}
+	return err
 }

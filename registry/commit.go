@@ -16,7 +16,8 @@ const maxMetadata = 4 << 20
 
 // Commit makes the uploaded files a version: it writes metadata.json and then the
 // commit record, sets the aliases that the publication named, and returns the version.
-// An error that is no ErrOutcomeUnknown means that nothing was saved.
+// An error that is no ErrOutcomeUnknown means that nothing was saved; but for
+// ErrSignatureRequired: the version is kept, no alias was set to it, and it is not served.
 func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
 	if err := u.usable(); err != nil {
 		return nil, fmt.Errorf("commit %s: %w", u.s, err)
@@ -39,18 +40,39 @@ func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
 	if rec.RequestSHA256 != request {
 		return nil, fmt.Errorf("publish to %s: %w: it made version %d; use a new key for other content", u.s, ErrIdempotencyMismatch, rec.Version)
 	}
+	info, err := u.judge(ctx, rec)
+	if err != nil {
+		return nil, u.saved(rec, err)
+	}
+	refusal := info.refusal(Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
 	if !u.settled {
-		err := u.setAliases(ctx, rec)
+		err := refusal
+		if err == nil {
+			err = u.setAliases(ctx, rec)
+		}
 		u.settle(ctx, rec, err == nil)
 		if err != nil {
 			return nil, err
 		}
 	}
-	v, err := u.version(ctx, rec)
-	if err != nil && !errors.Is(err, ErrVersionDeleted) {
-		return nil, &OutcomeUnknown{Key: u.p.Key, Err: fmt.Errorf("version %d is saved, and can't be read back: %w", rec.Version, err)}
+	if refusal != nil {
+		return nil, refusal
 	}
-	return v, err
+	v, err := u.version(ctx, rec)
+	if err != nil {
+		return nil, u.saved(rec, err)
+	}
+	v.Signature = info
+	return v, nil
+}
+
+// saved is the error of a publication that was saved, and of which the answer cannot be
+// given.
+func (u *Upload) saved(rec *record, err error) error {
+	if errors.Is(err, ErrVersionDeleted) {
+		return err
+	}
+	return &OutcomeUnknown{Key: u.p.Key, Err: fmt.Errorf("version %d is saved, and can't be read back: %w", rec.Version, err)}
 }
 
 // version is the answer to who published.
@@ -108,7 +130,10 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	if len(data) > maxMetadata {
 		return nil, fmt.Errorf("%w: the metadata has %d bytes, it may have %d", ErrTooLarge, len(data), maxMetadata)
 	}
-	if err := u.claim.reach(ctx, u.size+int64(len(data))); err != nil {
+	if err := u.sign(); err != nil {
+		return nil, err
+	}
+	if err := u.claim.reach(ctx, u.size+int64(len(data)+len(u.signature))); err != nil {
 		return nil, err
 	}
 	if err := u.fence(ctx, ""); err != nil {
@@ -116,6 +141,9 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.r.put(gctx, key, data) })
+	if u.signature != nil {
+		g.Go(func() error { return u.r.put(gctx, u.s.signatureKey(u.id), u.signature) })
+	}
 	if u.first {
 		g.Go(func() error { return u.r.ensureModel(gctx, u.s, u.p.By) })
 	}

@@ -12,7 +12,8 @@ import (
 // Copy publishes the files of a version once more, verified on the way: a new version
 // with its own number and id, here (restore: from may be deleted, while its files are
 // still there) or in another model or tenant. Facts, description, tags and
-// user_metadata go along where to names none of its own; label and aliases do not.
+// user_metadata go along where to names none of its own, and the signature, which is one
+// of the same files; label and aliases do not.
 //
 // The caller answers for both tenants: whatever its scope, each is read or written within
 // a scope of its own.
@@ -41,8 +42,16 @@ func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version
 	if err != nil {
 		return nil, err
 	}
+	if to.Tenant != v.Tenant || to.Model != v.Model {
+		if err := r.Admit(source, v); err != nil { // it would be served elsewhere
+			return nil, fmt.Errorf("copy: %w", err)
+		}
+	}
 	u.inherit(v)
-	if err := u.claim.reach(target, v.Size); err != nil {
+	if u.signature, err = r.readSignature(source, v); err != nil {
+		return nil, err
+	}
+	if err := u.claim.reach(target, v.Size+int64(len(u.signature))); err != nil {
 		return nil, fmt.Errorf("copy %s: %w", v.Ref(), err)
 	}
 	for _, f := range v.Files {

@@ -27,10 +27,11 @@
 //
 // Names that users give never begin with "_": those are the system's.
 //
-//	acme/_tenant.json                                    description, tags, limits, deleted (compare-and-swap)
+//	acme/_tenant.json                                    description, tags, limits, signature policy, deleted (compare-and-swap)
 //	acme/fraud/_model.json                               description, tags, deleted_through (compare-and-swap)
 //	acme/fraud/v1.0.0199c2f0-…/model.joblib              a version's folder: its files (written once)
 //	acme/fraud/v1.0.0199c2f0-…/metadata.json             all that never changes about them (written once)
+//	acme/fraud/v1.0.0199c2f0-…/model.sig                 their signature (compare-and-swap)
 //	acme/fraud/_versions/999999/992-7.json               the record of version 7 (create-once)
 //	acme/fraud/_versions/999999/992-7.attributes.json    description, tags (compare-and-swap)
 //	acme/fraud/_versions/999999/992-7.tombstone.json     deleted: by whom, when, why (create-once)
@@ -51,7 +52,7 @@
 // thousand, so that the newest is the first key of a listing and latest is one call, at
 // 10 versions and at 100,000 alike. "992-7" sorts as 992 and reads as version 7.
 //
-// Every JSON object is an envelope,
+// Every JSON object but model.sig is an envelope,
 //
 //	{"format":1,"key":<its own full key>,"sha256":<of the body's bytes>,"body":{…}}
 //
@@ -60,6 +61,11 @@
 // their types in metadata.go, alias.go, index.go, publish.go, delete.go and key.go. A file above
 // 8 MiB has a chaining value of its SHA-256 for each piece in metadata.json (digest.go),
 // so that a part of it is verified without the rest.
+//
+// model.sig is a Sigstore bundle just as others' programs write and read it (see
+// registry/signature): whoever copies a version's folder out of the bucket can verify it
+// there. It is written before the record, so that a version that comes signed is never
+// seen without; or later, and over an older one, as keys change and versions do not.
 //
 // # How to save
 //

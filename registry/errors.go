@@ -32,6 +32,12 @@ var (
 	// ErrDigestMismatch: the bytes that arrived are not those that were declared.
 	ErrDigestMismatch = errors.New("digest mismatch")
 	ErrTooLarge       = errors.New("too large")
+	// ErrSignatureRequired: the version is kept and not served, for want of a signature
+	// that its tenant trusts. It comes as a *SignatureRequired.
+	ErrSignatureRequired = errors.New("signature required")
+	// ErrBadSignature: what was sent is no signature of this version, or of nobody whom
+	// its tenant trusts; nothing was changed.
+	ErrBadSignature = errors.New("bad signature")
 	// ErrCorrupt: stored bytes are not what was stored; the error names the object.
 	ErrCorrupt  = errors.New("corrupt")
 	ErrReadOnly = errors.New("read-only")

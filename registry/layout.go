@@ -14,6 +14,9 @@ import (
 
 const (
 	metadataName = "metadata.json"
+	// SignatureName is what the signature of a version is called, beside its files.
+	SignatureName = "model.sig"
+
 	formatKey    = "_system/format.json"
 	rootTokenKey = "_system/root_token.json"
 	systemPrefix = "_system/"
@@ -52,6 +55,7 @@ func keyListKey(t Tenant, id KeyID) string {
 
 func (s series) folder(id ID) string                 { return s.prefix() + string(id) + "/" }
 func (s series) metadataKey(id ID) string            { return s.folder(id) + metadataName }
+func (s series) signatureKey(id ID) string           { return s.folder(id) + SignatureName }
 func (s series) fileKey(id ID, name FileName) string { return s.folder(id) + string(name) }
 
 func (s series) versionsPrefix() string { return s.prefix() + "_versions/" }
@@ -113,6 +117,7 @@ const (
 	kindIntent
 	kindTrash
 	kindMetadata
+	kindSignature
 	kindFile
 	kindKey
 	kindKeyUse
@@ -127,7 +132,7 @@ type location struct {
 	number Number   // record, attributes, tombstone; first of a trash entry
 	last   Number   // last of a trash entry
 	name   string   // label, operation, alias; id of an API key
-	id     ID       // intent, metadata, file
+	id     ID       // intent, metadata, signature, file
 	file   FileName // file
 }
 
@@ -183,6 +188,9 @@ func (s series) locate(key string) location {
 		}
 		if name == metadataName {
 			return location{kind: kindMetadata, id: id}
+		}
+		if name == SignatureName {
+			return location{kind: kindSignature, id: id}
 		}
 		if f, err := ParseFileName(name); err == nil {
 			return location{kind: kindFile, id: id, file: f}

@@ -96,6 +96,8 @@ type Version struct {
 	RestoredFrom *string         `json:"restored_from,omitempty"`
 	DeletedAt    *time.Time      `json:"deleted_at,omitempty"`
 	DeletedBy    string          `json:"deleted_by,omitempty"`
+	// Signature is filled by who publishes, signs, or asks for it.
+	Signature *SignatureInfo `json:"signature,omitempty"`
 
 	stored []storedFile
 }
@@ -173,6 +175,8 @@ type tenantBody struct {
 	attributes
 	CreatedAt time.Time `json:"created_at"`
 	Limits    Limits    `json:"limits,omitempty"`
+	// Signatures is nil where none are asked for.
+	Signatures *SignaturePolicy `json:"signatures,omitempty"`
 	// Deleted: the tenant is not there, unless it has a model all the same.
 	Deleted   bool      `json:"deleted,omitempty"`
 	DeletedAt time.Time `json:"deleted_at,omitzero"`

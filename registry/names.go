@@ -80,8 +80,8 @@ func ParseID(s string) (ID, error) {
 }
 
 func ParseFileName(s string) (FileName, error) {
-	const rule = "path segments of 1 to 200 of A-Z, a-z, 0-9, dot, _, space, +, @, = and -, none of them . or .., at most 700 bytes in all, not metadata.json"
-	if len(s) > 700 || s == metadataName {
+	const rule = "path segments of 1 to 200 of A-Z, a-z, 0-9, dot, _, space, +, @, = and -, none of them . or .., at most 700 bytes in all, not metadata.json or model.sig"
+	if len(s) > 700 || s == metadataName || s == SignatureName {
 		return "", badName("file name", s, rule)
 	}
 	for segment := range strings.SplitSeq(s, "/") {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"modelbucket/blob"
+	"modelbucket/registry/signature"
 )
 
 // Publication says what is about to be published, before its files are known.
@@ -33,6 +34,8 @@ type Publication struct {
 	// Request is what identifies the request when its key is used again. Nil: name,
 	// size and SHA-256 of each file do.
 	Request []byte
+	// Signer, unless it is nil, signs the files where no signature comes with them.
+	Signer *signature.Signer
 }
 
 // The limits of what a publication says of itself, in bytes unless said otherwise.
@@ -106,10 +109,12 @@ type Upload struct {
 	restoredFrom string // ref of the version that is copied
 
 	files     []storedFile
-	size      int64  // of these
-	claim     *claim // on the tenant's quota
-	committed bool   // a commit was sent: only the collector may clean up
-	unclear   bool   // a write's fate is not known: the same, and nothing more can be done
+	size      int64      // of these
+	signature []byte     // nil: none
+	asked     signatures // what the tenant asks of them
+	claim     *claim     // on the tenant's quota
+	committed bool       // a commit was sent: only the collector may clean up
+	unclear   bool       // a write's fate is not known: the same, and nothing more can be done
 	over      bool
 	turn      *turn
 }
@@ -157,6 +162,7 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.open(gctx, last) })
+	g.Go(func() (err error) { u.asked, err = r.signatures(gctx, p.Tenant); return err })
 	label, key := index{NoneThrough: last}, index{NoneThrough: last}
 	if p.Label != "" {
 		g.Go(func() (err error) {
@@ -390,7 +396,7 @@ func (u *Upload) Abort() {
 	if u.committed || u.unclear || u.intent == nil {
 		return
 	}
-	files := u.files
+	files, signed := u.files, u.signature != nil
 	if u.replayed {
 		files = nil // they were only digested
 	}
@@ -401,6 +407,11 @@ func (u *Upload) Abort() {
 			}
 		}
 		if len(files) > 0 {
+			if signed {
+				if err := u.r.bucket.Delete(ctx, u.s.signatureKey(u.id)); err != nil {
+					return err
+				}
+			}
 			return u.r.bucket.Delete(ctx, u.s.metadataKey(u.id))
 		}
 		return u.r.bucket.Delete(ctx, u.s.intentKey(u.id))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"modelbucket/blob"
+	"modelbucket/registry/signature"
 )
 
 // Options of a registry; the zero value is ready for use.
@@ -16,7 +17,14 @@ type Options struct {
 	ReadOnly bool
 	// MaxUpload bounds one file, in bytes (0: 10 GiB).
 	MaxUpload int64
-	// Log gets what nobody is waiting for: cleanups that failed. Nil discards it.
+	// RequireSignature is the least that is asked of every tenant's versions: a signature
+	// that is trusted.
+	RequireSignature bool
+	// Trust, unless it is nil, are the only keys that count here, whatever tenants name:
+	// who can write in the bucket can name keys there.
+	Trust *signature.Trust
+	// Log gets what nobody is waiting for: cleanups that failed, and versions without a
+	// trusted signature where a tenant wants to be warned. Nil discards it.
 	Log *slog.Logger
 	// Limits bound what a tenant may do that has no limits of its own (nil: nothing is).
 	Limits Limits
@@ -44,6 +52,7 @@ type Registry struct {
 	records  *lru[recordID, *record]  // immutable
 	tops     *lru[series, Number]     // the newest numbers that were seen; others may add to them
 	stored   *lru[recordID, *Version] // immutable facts, by number
+	vouched  *lru[vouchedID, bool]    // files that a trusted key was seen to have signed
 	limits   *lru[Tenant, known]      // what tenants may do
 	accounts *lru[Tenant, *account]   // what they have
 	turns    map[series]*turn         // models that are being published to, by mu
@@ -81,6 +90,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 		records:  newLRU[recordID, *record](20_000),
 		tops:     newLRU[series, Number](10_000),
 		stored:   newLRU[recordID, *Version](1_000),
+		vouched:  newLRU[vouchedID, bool](10_000),
 		limits:   newLRU[Tenant, known](10_000),
 		accounts: newLRU[Tenant, *account](10_000),
 		turns:    map[series]*turn{},

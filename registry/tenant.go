@@ -20,14 +20,16 @@ type TenantInfo struct {
 	CreatedAt   *time.Time        `json:"created_at"` // null: never described
 	Limits      Limits            `json:"limits"`     // its own; the node's count for the rest
 	// InForce and Usage are told by a node that is asked for the one tenant.
-	InForce Limits `json:"limits_in_force,omitempty"`
-	Usage   *Usage `json:"usage,omitempty"`
+	InForce    Limits           `json:"limits_in_force,omitempty"`
+	Usage      *Usage           `json:"usage,omitempty"`
+	Signatures *SignaturePolicy `json:"signatures,omitempty"`
 }
 
 func tenantInfo(t Tenant, body *tenantBody) *TenantInfo {
 	info := &TenantInfo{Tenant: t, Tags: map[string]string{}, Limits: Limits{}}
 	if body != nil && !body.Deleted {
 		info.Description, info.Revision, info.CreatedAt = body.Description, body.Revision, &body.CreatedAt
+		info.Signatures = body.Signatures
 		maps.Copy(info.Tags, body.Tags)
 		maps.Copy(info.Limits, body.Limits)
 	}

@@ -25,6 +25,8 @@ type VerifyReport struct {
 	Bytes    int64     `json:"bytes"` // read and found right
 	OK       bool      `json:"ok"`
 	Problems []Problem `json:"problems"`
+	// Signature is not part of OK, unless there is one that is wrong.
+	Signature *SignatureInfo `json:"signature"`
 }
 
 // Verify reads every byte of a version and holds it against the digests, and looks for
@@ -46,7 +48,14 @@ func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
 	if err := report.damage(s.recordKey(v.Version), err); err != nil {
 		return nil, err
 	}
-	expected := map[string]bool{s.metadataKey(v.ID): true}
+	if report.Signature, err = r.Signature(ctx, v); err != nil {
+		return nil, err
+	}
+	if report.Signature.State == SignatureInvalid {
+		key := s.signatureKey(v.ID)
+		report.Problems = append(report.Problems, Problem{key, report.Signature.Reason, advise(key)})
+	}
+	expected := map[string]bool{s.metadataKey(v.ID): true, s.signatureKey(v.ID): true}
 	for _, f := range v.Files {
 		key := s.fileKey(v.ID, f.Name)
 		expected[key] = true

@@ -25,10 +25,12 @@ const (
 	FileVerify    Permission = "file.verify"
 	VersionCreate Permission = "version.create"
 	VersionDelete Permission = "version.delete"
+	VersionSign   Permission = "version.sign"
 	Train         Permission = "train"
 	AliasWrite    Permission = "alias.write"
 	TenantRead    Permission = "tenant.read"
 	TenantAdmin   Permission = "tenant.admin" // make, change and delete tenants; their limits
+	TrustWrite    Permission = "trust.write"  // whose signatures count in the tenant
 	TenantList    Permission = "tenant.list"
 	KeyAdmin      Permission = "key.admin"    // keys of one tenant
 	KeyOperator   Permission = "key.operator" // keys for all tenants
@@ -55,9 +57,11 @@ var grants = []struct {
 	{Train, "--w-a-"},
 	{AliasWrite, "---pa-"},
 	{VersionDelete, "---pa-"},
+	{VersionSign, "--wpa-"},
 	{ModelDelete, "----a-"},
 	{TenantRead, "-rwpao"},
 	{TenantAdmin, "-----o"},
+	{TrustWrite, "----ao"},
 	{TenantList, "srwpao"},
 	{KeyAdmin, "----ao"},
 	{KeyOperator, "-----o"},

@@ -23,7 +23,7 @@ func (s *Server) getFile(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	v, err := s.registry.Resolve(c.r.Context(), c.ref())
+	v, err := s.registry.Served(c.r.Context(), c.ref())
 	if err != nil {
 		return err
 	}

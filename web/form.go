@@ -15,7 +15,9 @@ import (
 type formPart struct {
 	*multipart.Part
 	name string
-	file registry.FileName // "" in the part "metadata" alone
+	file registry.FileName // "" in the part "metadata" alone, and in the one that signs
+	// signs: it is the signature of the files, by its file name.
+	signs bool
 }
 
 const metadataPart = "metadata"
@@ -66,6 +68,9 @@ func nextPart(form *multipart.Reader, n int) (*formPart, error) {
 	if err := admitEncoding("part", part.Header); err != nil {
 		return nil, err
 	}
+	if params["filename"] == registry.SignatureName {
+		return &formPart{Part: part, name: params["name"], signs: true}, nil
+	}
 	file, err := optional(params["filename"], registry.ParseFileName)
 	if err != nil {
 		return nil, err
@@ -73,7 +78,7 @@ func nextPart(form *multipart.Reader, n int) (*formPart, error) {
 	if file == "" && params["name"] != metadataPart {
 		return nil, problemf(codeBadRequest, "the form has a part %s that is no file", shown(params["name"])).hint("the parts are metadata and files, each with a filename")
 	}
-	return &formPart{part, params["name"], file}, nil
+	return &formPart{Part: part, name: params["name"], file: file}, nil
 }
 
 // badForm keeps a problem of the body itself, and explains all else.

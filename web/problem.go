@@ -81,6 +81,8 @@ const (
 	codeTooLarge            = "too_large"
 	codeUnsupportedMedia    = "unsupported_media_type"
 	codeIdempotencyMismatch = "idempotency_mismatch"
+	codeSignatureRequired   = "signature_required"
+	codeBadSignature        = "bad_signature"
 	codeNotADetector        = "not_a_detector"
 	codeTooManyRequests     = "too_many_requests"
 	codeQuotaExceeded       = "quota_exceeded"
@@ -124,6 +126,8 @@ var kinds = []kind{
 	{codeTooLarge, 413, "Too large", "", 1},
 	{codeUnsupportedMedia, 415, "Unsupported media type", "", 2},
 	{codeIdempotencyMismatch, 422, "Idempotency key used before", "use a new key for other content", 1},
+	{codeSignatureRequired, 422, "Signature required", "sign it with a key that its tenant trusts: PUT the signature to …/signature, or modelbucket sign", 1},
+	{codeBadSignature, 422, "Bad signature", "sign exactly the version's files, with a key that its tenant trusts; nothing was changed", 1},
 	{codeNotADetector, 422, "Not a detector", "a detector is an isolation forest of scikit-learn, saved with joblib, with its scaler if it has one", 1},
 	{codeTooManyRequests, 429, "Too many requests", "send fewer at once, and this one again after the seconds that Retry-After names", 1},
 	{codeQuotaExceeded, 429, "Quota exceeded", "", 1},
@@ -197,6 +201,8 @@ var sentinels = []struct {
 	{registry.ErrTenantInUse, codeTenantInUse, behind, ""},
 	{registry.ErrPrecondition, codePreconditionFailed, behind, ""},
 	{registry.ErrIdempotencyMismatch, codeIdempotencyMismatch, behind, ""},
+	{registry.ErrSignatureRequired, codeSignatureRequired, behind, ""},
+	{registry.ErrBadSignature, codeBadSignature, behind, ""},
 	{registry.ErrTooLarge, codeTooLarge, behind, ""},
 	{registry.ErrQuota, codeQuotaExceeded, behind, ""},
 	{registry.ErrReadOnly, codeForbidden, behind, ""},
@@ -237,6 +243,10 @@ func ProblemOf(err error) *Problem {
 		p := newProblem(s.code)
 		if p.Detail = s.text; s.tell != withheld {
 			p.Detail = tell(err.Error(), s.err.Error(), s.tell)
+		}
+		if kept, ok := errors.AsType[*registry.SignatureRequired](err); ok {
+			p.set("Modelbucket-Version", kept.Ref.Selector.Number.String())
+			p.Hint = fmt.Sprintf("sign it with a key that its tenant trusts: PUT the signature to …/versions/%s/signature, or modelbucket sign %s --key FILE", kept.Ref.Selector, kept.Ref)
 		}
 		if unknown, ok := errors.AsType[*registry.OutcomeUnknown](err); ok {
 			p.IdempotencyKey = unknown.Key

@@ -9,10 +9,11 @@ import (
 
 	"modelbucket/detector"
 	"modelbucket/registry"
+	"modelbucket/registry/signature"
 )
 
-// maxParts bounds a form, in parts.
-const maxParts = 257
+// maxParts bounds a form, in parts: the metadata, the files and their signature.
+const maxParts = 258
 
 // publishBody is what is said of a version that is being published: the form's part
 // "metadata", or the query of a raw body.
@@ -206,6 +207,9 @@ func (p *publication) end() {
 
 // part takes in one part of a form as a file.
 func (p *publication) part(c *call, part *formPart) error {
+	if part.signs {
+		return p.signature(part)
+	}
 	size := int64(-1)
 	if length := part.Header.Get("Content-Length"); length != "" {
 		var err error
@@ -219,6 +223,15 @@ func (p *publication) part(c *call, part *formPart) error {
 	}
 	delete(p.pending, part.file)
 	return p.file(c, part.file, formReader{part}, size, digest)
+}
+
+// signature takes in the part of a form that signs its files.
+func (p *publication) signature(part *formPart) error {
+	data, err := io.ReadAll(io.LimitReader(part, signature.MaxBundle+1)) // one byte more is one too many
+	if err != nil {
+		return badForm(err)
+	}
+	return p.upload.Signature(data)
 }
 
 // peekBytes of a file without an announced size are held back: if it ends within them

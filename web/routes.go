@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"modelbucket/registry/signature"
 )
 
 // Route is one entry of the table of routes. What is not in the table is not served,
@@ -37,10 +39,11 @@ type Route struct {
 type bodyKind int
 
 const (
-	noBody    bodyKind = iota // if one comes, it is thrown away
-	jsonBody                  // maxJSON
-	eventBody                 // depends on the format
-	fileBody                  // Options.MaxUpload, and maxJSON for what stands beside it
+	noBody        bodyKind = iota // if one comes, it is thrown away
+	jsonBody                      // maxJSON
+	eventBody                     // depends on the format
+	signatureBody                 // signature.MaxBundle
+	fileBody                      // Options.MaxUpload, and maxJSON for what stands beside it
 )
 
 const (
@@ -61,6 +64,7 @@ func Routes() []Route {
 
 		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, handle: (*Server).listTenants},
 		{Method: "GET", Pattern: v1, Permission: TenantRead, handle: (*Server).getTenant},
+		{Method: "PUT", Pattern: v1 + "/signatures", Permission: TrustWrite, body: jsonBody, handle: (*Server).putTrust},
 		{Method: "PUT", Pattern: v1, Permission: TenantAdmin, body: jsonBody, handle: (*Server).putTenant},
 		{Method: "DELETE", Pattern: v1, Permission: TenantAdmin, handle: (*Server).deleteTenant},
 
@@ -83,6 +87,8 @@ func Routes() []Route {
 		{Method: "PATCH", Pattern: refer, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchVersion},
 		{Method: "DELETE", Pattern: refer, Permission: VersionDelete, handle: (*Server).deleteVersion},
 		{Method: "GET", Pattern: refer + "/files/{name...}", Permission: FileRead, handle: (*Server).getFile},
+		{Method: "GET", Pattern: refer + "/signature", Permission: ModelRead, handle: (*Server).getSignature},
+		{Method: "PUT", Pattern: refer + "/signature", Permission: VersionSign, body: signatureBody, handle: (*Server).putSignature},
 		{Method: "POST", Pattern: refer + "/verify", Permission: FileVerify, handle: (*Server).verify},
 		{Method: "POST", Pattern: refer + "/restore", Permission: VersionCreate, Aliases: true, body: jsonBody, handle: (*Server).restore},
 		{Method: "POST", Pattern: refer + "/copy", Permission: FileRead, Aliases: true, body: jsonBody, handle: (*Server).copyVersion},
@@ -227,7 +233,7 @@ func (s *Server) named(c *call, route Route, names, values []string) (err error)
 // counted tells whether a request is let in by its count; the others' handlers know what
 // they weigh.
 func (r Route) counted() bool {
-	return r.Permission != Public && (r.body == noBody || r.body == jsonBody) && r.Permission != FileRead && r.Permission != FileVerify
+	return r.Permission != Public && (r.body == noBody || r.body == jsonBody || r.body == signatureBody) && r.Permission != FileRead && r.Permission != FileVerify
 }
 
 func noSuchPath(r *http.Request) error {
@@ -241,6 +247,8 @@ func (s *Server) bodyLimit(kind bodyKind) int64 {
 		return s.options.MaxUpload + maxJSON
 	case jsonBody:
 		return maxJSON
+	case signatureBody:
+		return signature.MaxBundle
 	case eventBody:
 		return -1
 	}

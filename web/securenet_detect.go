@@ -61,7 +61,7 @@ func (s *Server) secureTrain(c *call) error {
 		return err
 	}
 	v, err := trained.Publish(c.r.Context(), s.registry, registry.Publication{
-		Tenant: c.tenant, Model: secureModel, Label: label, Key: key, By: c.who.Name, UserMetadata: about,
+		Tenant: c.tenant, Model: secureModel, Label: label, Key: key, By: c.who.Name, UserMetadata: about, Signer: s.options.Signer,
 	})
 	if err != nil {
 		return err

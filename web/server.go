@@ -30,6 +30,7 @@ import (
 	"modelbucket/detector"
 	"modelbucket/detector/forest"
 	"modelbucket/registry"
+	"modelbucket/registry/signature"
 )
 
 // Options of a server. Registry must be set; all else has a default.
@@ -62,6 +63,8 @@ type Options struct {
 	// WorkBytes is the memory for requests under way, in bytes (0: 1 GiB): a quarter each
 	// for uploads, trainings, events that are judged, and files that are read.
 	WorkBytes int64
+	// Signer, unless it is nil, signs what is trained here.
+	Signer *signature.Signer
 	// Metrics counts (nil: a new one).
 	Metrics *Metrics
 	// Python is served at /modelbucket.py, where it is set.

@@ -20,6 +20,7 @@ type tenantChange struct {
 	Description *string                                `json:"description"`
 	Tags        map[string]*string                     `json:"tags"`
 	Limits      map[registry.LimitName]*registry.Limit `json:"limits"`
+	Signatures  *registry.SignaturePolicy              `json:"signatures"`
 }
 
 func (c *call) readChange() (registry.Change, error) {
@@ -97,7 +98,12 @@ func (s *Server) putTenant(c *call) error {
 	if err != nil {
 		return err
 	}
-	change.Description, change.Tags, change.Limits = body.Description, body.Tags, body.Limits
+	change.Description, change.Tags, change.Limits, change.Signatures = body.Description, body.Tags, body.Limits, body.Signatures
+	if change.Signatures != nil {
+		if err := authorise(c.who, TrustWrite, c.tenant); err != nil {
+			return err
+		}
+	}
 	t, err := s.registry.UpdateTenant(c.r.Context(), c.tenant, change)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (s *Server) train(c *call) error {
 	}
 	v, err := t.Publish(c.r.Context(), s.registry, registry.Publication{
 		Tenant: c.tenant, Model: c.model, Label: said.Label, Key: key, By: c.who.Name, Aliases: said.Aliases,
-		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata,
+		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata, Signer: s.options.Signer,
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,9 @@ func (s *Server) getVersion(c *call) error {
 	if err != nil {
 		return err
 	}
+	if v.Signature, err = s.registry.Signature(c.r.Context(), v); err != nil {
+		return err
+	}
 	c.names(v)
 	return c.tagged(v, wholeTag(v.Revision))
 }
