@@ -15,10 +15,12 @@ import (
 
 // TestDamageIsTold: whatever object is damaged, who asks for what it holds is told
 // "corrupt", its key and what can be done, a program ends with 5, and another model of
-// the same tenant goes on.
+// the same tenant goes on; but for the tenant's own object, without which nobody knows
+// what it asks of its versions: then another tenant does.
 func TestDamageIsTold(t *testing.T) {
 	n := serve(t, nil)
 	n.json("PUT", "/v1/tenants/acme", `{"description":"damaged below"}`).must(t, 200, nil)
+	n.json("POST", "/v1/tenants/beta/models/other/train?n_estimators=5&alias=champion", toJSON(t, events(100))).must(t, 201, nil)
 	for _, model := range []string{"fraud", "other"} {
 		n.json("POST", "/v1/tenants/acme/models/"+model+"/train?n_estimators=5", toJSON(t, events(100)), "Idempotency-Key", "once").must(t, 201, nil)
 		n.json("PUT", "/v1/tenants/acme/models/"+model+"/aliases/champion", `{"version":1}`).must(t, 200, nil)
@@ -78,9 +80,18 @@ func TestDamageIsTold(t *testing.T) {
 			if p.Status != 500 || p.Code != "corrupt" || p.ExitCode() != 5 || !strings.Contains(p.Detail, key) || !strings.Contains(p.Hint, "backup") {
 				t.Errorf("%s %s: %+v; want corrupt, and %s named", row.method, row.path, p, key)
 			}
-			fresh.json("POST", "/v1/tenants/acme/models/other/versions/@champion/detect", oneEvent).must(t, 200, nil)
-			fresh.get("/v1/tenants/acme/models/other/versions?deleted=1").must(t, 200, nil)
-			fresh.publish("other", "", "goes on")
+			other := "/v1/tenants/acme/models/other/versions"
+			if row.kind == "tenant" {
+				for _, refused := range []reply{fresh.json("POST", other+"/@champion/detect", oneEvent), fresh.do("POST", other, strings.NewReader("x"))} {
+					if p := refused.problem(t); p.Code != "corrupt" || !strings.Contains(p.Detail, key) {
+						t.Errorf("%s: %+v", refused.Request.URL.Path, p)
+					}
+				}
+				other = "/v1/tenants/beta/models/other/versions"
+			}
+			fresh.json("POST", other+"/@champion/detect", oneEvent).must(t, 200, nil)
+			fresh.get(other+"?deleted=1").must(t, 200, nil)
+			fresh.do("POST", other, strings.NewReader("goes on")).must(t, 201, nil)
 		})
 	}
 }

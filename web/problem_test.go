@@ -63,6 +63,8 @@ var meanings = map[string]struct {
 	"detector.ErrBusy":                {detector.ErrBusy, "unavailable", 503, 1},
 	"detector.ErrTooMany":             {detector.ErrTooMany, "too_many_requests", 429, 1},
 	"blob.ErrBroken":                  {blob.ErrBroken, "unavailable", 503, 1},
+	"registry.ErrSignatureRequired":   {registry.ErrSignatureRequired, "signature_required", 422, 1},
+	"registry.ErrBadSignature":        {registry.ErrBadSignature, "bad_signature", 422, 1},
 	// These never leave the registry but by a mistake of ours, or beside another.
 	"registry.ErrOutOfScope": {registry.ErrOutOfScope, "internal", 500, 1},
 	"blob.ErrNotFound":       {blob.ErrNotFound, "internal", 500, 1},
