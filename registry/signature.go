@@ -146,17 +146,8 @@ func (s signatures) judge(v *Version, data []byte) *SignatureInfo {
 		info.Reason = "it has no signature"
 		return info
 	}
-	b, err := signature.Parse(data)
-	if err == nil {
-		info.KeyID = b.KeyID()
-		err = b.Covers(signable(v.Files))
-	}
-	if err == nil {
-		var id string
-		if id, err = b.Verify(s.trust); err == nil {
-			info.KeyID = id
-		}
-	}
+	var err error
+	info.KeyID, err = VerifyFiles(data, s.trust, v.Files)
 	switch {
 	case err == nil:
 		info.State = SignatureTrusted
@@ -166,6 +157,24 @@ func (s signatures) judge(v *Version, data []byte) *SignatureInfo {
 		info.State, info.Reason = SignatureInvalid, err.Error()
 	}
 	return info
+}
+
+// VerifyFiles is nil if data is a trusted signature of exactly these files; else it wraps
+// one of the errors of package signature. The id is that of the key, as far as the
+// signature can be read; only with nil it is certain.
+func VerifyFiles(data []byte, trust *signature.Trust, files []File) (keyID string, err error) {
+	b, err := signature.Parse(data)
+	if err != nil {
+		return "", err
+	}
+	if err := b.Covers(signable(files)); err != nil {
+		return b.KeyID(), err
+	}
+	id, err := b.Verify(trust)
+	if err != nil {
+		return b.KeyID(), err
+	}
+	return id, nil
 }
 
 func signable(files []File) []signature.File {

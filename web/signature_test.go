@@ -133,7 +133,7 @@ func TestSignatureRequired(t *testing.T) {
 
 	// What is signed goes through.
 	var v registry.Version
-	n.get(fraud + "/versions/1").must(t, 200, &v)
+	n.get(fraud+"/versions/1").must(t, 200, &v)
 	good, err := registry.SignFiles(signerOf(t, "P-256.pem"), "fraud", v.Files)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestSignatureRequired(t *testing.T) {
 			t.Errorf("door %d: %d %s", i, reply.StatusCode, reply.body)
 		}
 	}
-	if got := n.get(fraud + "/versions/1/signature").must(t, 200, nil); !bytes.Equal(got.body, good) || got.Header.Get("Content-Type") != "application/vnd.dev.sigstore.bundle.v0.3+json" {
+	if got := n.get(fraud+"/versions/1/signature").must(t, 200, nil); !bytes.Equal(got.body, good) || got.Header.Get("Content-Type") != "application/vnd.dev.sigstore.bundle.v0.3+json" {
 		t.Errorf("it is kept as %s %s", got.Header.Get("Content-Type"), got.body)
 	}
 }

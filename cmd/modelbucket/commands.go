@@ -23,6 +23,7 @@ type commands struct {
 	Inspect inspectCommand `cmd:"" group:"models" help:"Tell what is in a joblib file, without executing it."`
 	Diff    diffCommand    `cmd:"" group:"models" help:"Compare two versions, and how they judge the same events."`
 	Alias   aliasCommand   `cmd:"" group:"models" help:"Move, show and remove aliases."`
+	Sign    signCommand    `cmd:"" group:"models" help:"Sign a version."`
 	Delete  deleteCommand  `cmd:"" group:"models" help:"Delete a version."`
 	Restore restoreCommand `cmd:"" group:"models" help:"Make a new version of a deleted one's files."`
 	Copy    copyCommand    `cmd:"" group:"models" help:"Make a new version of a version's files, in any model."`

@@ -33,6 +33,7 @@ type nodeOptions struct {
 	cacheBytes   int64
 	latestMaxAge time.Duration
 	limits       registry.Limits // of tenants that have none of their own
+	signatures   signatureFlags
 	log          *slog.Logger
 }
 
@@ -47,8 +48,13 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	trust, err := readTrust(o.signatures.SignatureKeys)
+	if err != nil {
+		return nil, err
+	}
 	n.registry, err = registry.Open(ctx, n.bucket, registry.Options{
 		ReadOnly: o.readOnly, MaxUpload: o.maxUpload, Limits: o.limits, Log: o.log, OnConflict: n.metrics.Conflict,
+		RequireSignature: o.signatures.RequireSignature, Trust: trust,
 	})
 	if err != nil {
 		return nil, err

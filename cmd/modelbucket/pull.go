@@ -19,6 +19,7 @@ type pullCommand struct {
 	Ref   registry.Ref      `arg:"" placeholder:"REF" help:"Version to download, for example acme/fraud@champion; acme/fraud is its latest."`
 	To    string            `short:"o" name:"output" placeholder:"PATH" help:"Where to: a file, for several files a folder; - is standard output. Default: the file's name, for several MODEL-NUMBER."`
 	File  registry.FileName `placeholder:"NAME" help:"Only this file."`
+	Trust string            `placeholder:"FILE" help:"Public keys and root certificates (PEM): download only what one of them has signed."`
 	Force bool              `help:"Replace files that are there and differ."`
 }
 
@@ -31,6 +32,9 @@ func (c pullCommand) Run(ctx context.Context, p *program) error {
 	v, err := api.Version(ctx, c.Ref)
 	if err != nil {
 		return p.suggest(ctx, api, c.Ref, err)
+	}
+	if err := c.trusted(ctx, api, v); err != nil {
+		return err
 	}
 	files := v.Files
 	if c.File != "" {
@@ -66,6 +70,23 @@ func (c pullCommand) Run(ctx context.Context, p *program) error {
 	}
 	p.say("%s, every SHA-256 checked", v.Ref())
 	return p.print(t)
+}
+
+// trusted wants a version to be signed, where keys are given. What is downloaded then are
+// the very files that were signed.
+func (c pullCommand) trusted(ctx context.Context, api *client.Client, v *registry.Version) error {
+	trust, err := readTrust(c.Trust)
+	if err != nil || trust == nil {
+		return err
+	}
+	data, err := api.Signature(ctx, v.Ref())
+	if err != nil {
+		return err
+	}
+	if _, err := registry.VerifyFiles(data, trust, v.Files); err != nil {
+		return &mistake{text: fmt.Sprintf("%s: %v", v.Ref(), err), hint: "nothing was downloaded; ask who published it", exit: exitCorrupt}
+	}
+	return nil
 }
 
 // target is the path that a file gets.
@@ -167,6 +188,9 @@ func (p *program) download(ctx context.Context, api *client.Client, v *registry.
 		return err
 	}
 	defer from.Close()
+	if from.SHA256 != f.SHA256 {
+		return &mistake{text: fmt.Sprintf("%s of %s is sent with SHA-256 %s, and listed with %s", f.Name, v.Ref(), from.SHA256, f.SHA256), hint: "download it again; if that does not help, have the server verify the version", exit: exitCorrupt}
+	}
 	meter := p.meter(string(f.Name), f.Size)
 	defer meter.end()
 	_, err = io.Copy(io.MultiWriter(to, meter), from)

@@ -15,15 +15,17 @@ import (
 )
 
 type pushCommand struct {
-	Model    registry.Ref      `arg:"" placeholder:"[TENANT/]MODEL" help:"Model to save a version of; it need not exist."`
-	Files    []string          `arg:"" placeholder:"FILE…" help:"Files and folders; a folder is taken with all that is below it. - is standard input."`
-	Name     string            `placeholder:"NAME" help:"What the file is called in the version (default: its own name; model.joblib for standard input)."`
-	Label    registry.Label    `placeholder:"LABEL" help:"Name for this version, given once and for good."`
-	Alias    []registry.Alias  `placeholder:"ALIAS" help:"Alias to move to this version; may be repeated."`
-	Tag      map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Tag; may be repeated."`
-	Note     string            `placeholder:"TEXT" help:"Description."`
-	Metadata string            `placeholder:"FILE" help:"JSON object with whatever else is to be remembered."`
-	Key      string            `placeholder:"KEY" help:"Idempotency key: repeated with the same key, a push finds the version that it made before."`
+	Model            registry.Ref      `arg:"" placeholder:"[TENANT/]MODEL" help:"Model to save a version of; it need not exist."`
+	Files            []string          `arg:"" placeholder:"FILE…" help:"Files and folders; a folder is taken with all that is below it. - is standard input."`
+	Name             string            `placeholder:"NAME" help:"What the file is called in the version (default: its own name; model.joblib for standard input)."`
+	Label            registry.Label    `placeholder:"LABEL" help:"Name for this version, given once and for good."`
+	Alias            []registry.Alias  `placeholder:"ALIAS" help:"Alias to move to this version; may be repeated."`
+	Tag              map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Tag; may be repeated."`
+	Note             string            `placeholder:"TEXT" help:"Description."`
+	Metadata         string            `placeholder:"FILE" help:"JSON object with whatever else is to be remembered."`
+	SignKey          string            `placeholder:"FILE" help:"Private key (PEM; ECDSA on P-256) to sign the files with. A file model.sig among them is their signature as it is."`
+	SignCertificates string            `placeholder:"FILE" help:"Certificates that vouch for that key (PEM), its own first."`
+	Key              string            `placeholder:"KEY" help:"Idempotency key: repeated with the same key, a push finds the version that it made before."`
 }
 
 // Run saves files as one new version.
@@ -31,7 +33,7 @@ func (c pushCommand) Run(ctx context.Context, p *program) error {
 	if !c.Model.Selector.IsLatest() {
 		return usage("give the version a name with --label", "%s names a version; its number is given when it is saved", c.Model)
 	}
-	files, err := c.collect(p)
+	files, signed, err := c.collect(p)
 	if err != nil {
 		return err
 	}
@@ -40,6 +42,9 @@ func (c pushCommand) Run(ctx context.Context, p *program) error {
 		Description: c.Note, Tags: c.Tag, Key: c.Key,
 	}
 	if publication.UserMetadata, err = readObject(c.Metadata); err != nil {
+		return err
+	}
+	if publication.Signature, err = c.sign(files, signed); err != nil {
 		return err
 	}
 	api, err := p.connect(ctx, toSave)
@@ -51,6 +56,29 @@ func (c pushCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	return p.published(ctx, api, v, c.Alias)
+}
+
+// sign makes the signature of the files, or reads the one that lies among them ("": none).
+func (c pushCommand) sign(files []client.File, signed string) ([]byte, error) {
+	signer, err := readSigner(c.SignKey, c.SignCertificates)
+	switch {
+	case err != nil:
+		return nil, err
+	case signer != nil && signed != "":
+		return nil, usage("leave out one of them", "%s is a signature already, and --sign-key makes one", signed)
+	case signed != "":
+		return readSignature(signed)
+	case signer == nil:
+		return nil, nil
+	}
+	if err := digestAll(files); err != nil {
+		return nil, err
+	}
+	var list []registry.File
+	for _, f := range files {
+		list = append(list, registry.File{Name: f.Name, SHA256: f.SHA256})
+	}
+	return registry.SignFiles(signer, c.Model.Model, list)
 }
 
 // publish uploads with a meter, and keeps straight what an interruption would mean.
@@ -133,8 +161,14 @@ func (p *program) published(ctx context.Context, api *client.Client, v *registry
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(p.stdout, recognised(v))
-	return err
+	if _, err := fmt.Fprintln(p.stdout, recognised(v)); err != nil {
+		return err
+	}
+	if s := v.Signature; s != nil && (s.State != registry.SignatureNone || s.Policy == registry.SignaturesWarn) {
+		_, err := fmt.Fprintf(p.stdout, "signature: %s\n", p.signature(s))
+		return err
+	}
+	return nil
 }
 
 // recognised says what the server found in a version's files.
@@ -162,13 +196,17 @@ type detectorFacts struct {
 	Trees    int      `json:"trees"`
 }
 
-// collect makes a list of uploads of the arguments. Sizes are read now, contents later.
-func (c pushCommand) collect(p *program) ([]client.File, error) {
+// collect makes a list of uploads of the arguments, and finds the signature among them
+// ("": none). Sizes are read now, contents later.
+func (c pushCommand) collect(p *program) (files []client.File, signed string, err error) {
 	if c.Name != "" && len(c.Files) != 1 {
-		return nil, usage("leave it out, and they keep their names", "--name is for one file; these are %d", len(c.Files))
+		return nil, "", usage("leave it out, and they keep their names", "--name is for one file; these are %d", len(c.Files))
 	}
-	var files []client.File
 	add := func(name, file string, size int64) error {
+		if name == registry.SignatureName && signed == "" {
+			signed = file
+			return nil
+		}
 		parsed, err := registry.ParseFileName(name)
 		if err != nil {
 			return err
@@ -185,14 +223,14 @@ func (c pushCommand) collect(p *program) ([]client.File, error) {
 		if arg == "-" {
 			name, err := registry.ParseFileName(orElse(c.Name, "model.joblib"))
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
-			files = append(files, client.File{Name: name, Size: -1, Open: once(p.stdin)})
+			files = append(files, client.File{Name: name, Size: -1, Open: once(p.stdin), Once: true})
 			continue
 		}
 		info, err := os.Stat(arg)
 		if err != nil {
-			return nil, usage("give files or folders that are here", "%v", err)
+			return nil, "", usage("give files or folders that are here", "%v", err)
 		}
 		if info.IsDir() {
 			err = eachFile(arg, add)
@@ -200,13 +238,13 @@ func (c pushCommand) collect(p *program) ([]client.File, error) {
 			err = add(orElse(c.Name, filepath.Base(arg)), arg, info.Size())
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	if len(files) == 0 {
-		return nil, usage("give a file, or a folder with files", "there is nothing to push")
+		return nil, "", usage("give a file, or a folder with files", "there is nothing to push")
 	}
-	return files, nil
+	return files, signed, nil
 }
 
 // eachFile calls add for each file below a folder, with its path there.

@@ -35,6 +35,7 @@ type serveCommand struct {
 	Log          slog.Level     `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 
 	shellFlags
+	signatureFlags
 }
 
 // Help is the longer text.
@@ -65,8 +66,12 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	if err := c.apply(&options, log); err != nil {
 		return err
 	}
+	if options.Signer, err = readSigner(c.SignKeyFile, c.SignCertificates); err != nil {
+		return err
+	}
 	node, err := p.openNode(ctx, nodeOptions{
-		create: !c.ReadOnly, readOnly: c.ReadOnly, maxUpload: int64(c.MaxUpload), cacheBytes: int64(c.CacheBytes), latestMaxAge: c.LatestMaxAge, log: log,
+		signatures: c.signatureFlags,
+		create:     !c.ReadOnly, readOnly: c.ReadOnly, maxUpload: int64(c.MaxUpload), cacheBytes: int64(c.CacheBytes), latestMaxAge: c.LatestMaxAge, log: log,
 	})
 	if err != nil {
 		return err

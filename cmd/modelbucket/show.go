@@ -61,6 +61,9 @@ func (p *program) facts(v *registry.Version) table {
 		add("tag "+name, v.Tags[name])
 	}
 	add("created", p.when(v.CreatedAt)+" by "+v.CreatedBy)
+	if s := v.Signature; s != nil && (s.State != registry.SignatureNone || s.Policy != registry.SignaturesNone) {
+		add("signature", p.signature(s))
+	}
 	add("restored from", text(v.RestoredFrom))
 	for _, f := range v.Files {
 		add("file "+string(f.Name), p.size(f.Size)+"  sha256:"+p.short(f.SHA256))

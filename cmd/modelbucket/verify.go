@@ -27,7 +27,7 @@ func (c verifyCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	t := table{header: []string{"VERSION", "FILES", "BYTES", "STATE"}}
+	t := table{header: []string{"VERSION", "FILES", "BYTES", "STATE", "SIGNATURE"}}
 	reports := []*registry.VerifyReport{}
 	bad := 0
 	for _, ref := range refs {
@@ -41,7 +41,7 @@ func (c verifyCommand) Run(ctx context.Context, p *program) error {
 			state = fmt.Sprintf("%d problems", len(r.Problems))
 		}
 		reports = append(reports, r)
-		t.add(r.Ref, fmt.Sprint(r.Files), p.size(r.Bytes), state)
+		t.add(r.Ref, fmt.Sprint(r.Files), p.size(r.Bytes), state, r.Signature.State)
 	}
 	if err := p.result(reports, "reports", false, t, 0); err != nil {
 		return err

@@ -67,6 +67,16 @@ func (c *Client) Tenant(ctx context.Context, t registry.Tenant) (*registry.Tenan
 	return info, c.fetch(ctx, &request{method: "GET", path: tenantPath(t), repeatable: true}, info)
 }
 
+// SetSignatures says whose signatures a tenant trusts, for who may change no more of it.
+func (c *Client) SetSignatures(ctx context.Context, t registry.Tenant, policy registry.SignaturePolicy) (*registry.TenantInfo, error) {
+	r, err := (&request{method: "PUT", path: tenantPath(t, "signatures")}).withJSON(policy)
+	if err != nil {
+		return nil, err
+	}
+	info := new(registry.TenantInfo)
+	return info, c.fetch(ctx, r, info)
+}
+
 // UpdateTenant changes a tenant, its limits included, and makes it if there is none. By is ignored
 // here and below: the server knows who calls.
 func (c *Client) UpdateTenant(ctx context.Context, t registry.Tenant, change registry.Change) (*registry.TenantInfo, error) {
@@ -141,6 +151,9 @@ func (c *Client) change(ctx context.Context, method, path string, change registr
 	}
 	if change.Limits != nil {
 		body["limits"] = change.Limits
+	}
+	if change.Signatures != nil {
+		body["signatures"] = change.Signatures
 	}
 	r, err := (&request{method: method, path: path}).withJSON(body)
 	if err != nil {

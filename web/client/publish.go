@@ -29,6 +29,8 @@ type Publication struct {
 	UserMetadata json.RawMessage
 	// Features name the values of a row, for a detector that does not name them itself.
 	Features []string
+	// Signature of the files (nil: none); registry.SignFiles makes one.
+	Signature []byte
 	// Key is the idempotency key. "": one is made for the call, which covers its own
 	// repeats; give one to cover repeats of the program.
 	Key string
@@ -115,6 +117,13 @@ func newForm(p Publication, files []File) (*form, error) {
 		return nil, err
 	}
 	part.Write(data) // into memory
+	if p.Signature != nil {
+		part, err := w.CreateFormFile("file", registry.SignatureName)
+		if err != nil {
+			return nil, err
+		}
+		part.Write(p.Signature) // into memory
+	}
 	known := true
 	for i := range files {
 		head, err := files[i].head()

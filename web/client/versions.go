@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"iter"
 	"net/url"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"modelbucket/registry"
+	"modelbucket/registry/signature"
 )
 
 // VersionList chooses versions: those below Before (0: all), the deleted ones too
@@ -64,6 +67,29 @@ func (c *Client) DeleteVersion(ctx context.Context, ref registry.Ref, d registry
 func (c *Client) Verify(ctx context.Context, ref registry.Ref) (*registry.VerifyReport, error) {
 	report := new(registry.VerifyReport)
 	return report, c.fetch(ctx, &request{method: "POST", path: refPath(ref, "verify"), repeatable: true}, report)
+}
+
+// Sign puts a signature of exactly the version's files beside it; registry.SignFiles makes
+// one.
+func (c *Client) Sign(ctx context.Context, ref registry.Ref, signature []byte) (*registry.Version, error) {
+	v := new(registry.Version)
+	r := (&request{method: "PUT", path: refPath(ref, "signature"), repeatable: true}).withBytes("application/json", signature)
+	return v, c.fetch(ctx, r, v)
+}
+
+// Signature reads the signature of a version. Nobody has verified it: registry.VerifyFiles
+// does.
+func (c *Client) Signature(ctx context.Context, ref registry.Ref) ([]byte, error) {
+	answer, err := c.send(ctx, &request{method: "GET", path: refPath(ref, "signature"), repeatable: true})
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(answer.Body, signature.MaxBundle+1)) // one byte more is one too many
+	if err != nil {
+		return nil, fmt.Errorf("read the signature of %s: %w", ref, err)
+	}
+	return data, nil
 }
 
 // Restore makes a new version of the files of one, which may be deleted; of p Aliases,
