@@ -164,8 +164,9 @@ func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool)
 // version go, or are gone; those that are left can be restored, so they must be right.
 func (c *checker) files(ctx context.Context, s series, rec *record, m *metadata, objects map[string]blob.Object, deleted bool) error {
 	delete(objects, s.metadataKey(m.ID))
-	if _, signed := objects[s.signatureKey(m.ID)]; signed {
-		delete(objects, s.signatureKey(m.ID))
+	_, signed := objects[s.signatureKey(m.ID)]
+	delete(objects, s.signatureKey(m.ID))
+	if !deleted && (signed || m.SignatureSHA256 != "") {
 		if err := c.signature(ctx, versionOf(rec, m)); err != nil {
 			return err
 		}
@@ -262,8 +263,7 @@ func (c *checker) passing(ctx context.Context, key string, body any) error {
 	return nil
 }
 
-// signature reports a signature that is none of the version's files, or that is not by the
-// key which it names, as far as the tenant names that key.
+// signature reports a signature that is damaged or missing.
 func (c *checker) signature(ctx context.Context, v *Version) error {
 	asked, err := c.r.signatures(ctx, v.Tenant)
 	if errors.Is(err, ErrCorrupt) { // reported with the tenant
@@ -272,9 +272,12 @@ func (c *checker) signature(ctx context.Context, v *Version) error {
 	if err != nil {
 		return err
 	}
-	info, err := c.r.judged(ctx, v, asked)
-	if err == nil && info.State == SignatureInvalid {
-		c.problem(v.series().signatureKey(v.ID), "%s", info.Reason)
+	_, wrong, err := c.r.inspectSignature(ctx, v, asked)
+	if err == nil && wrong != "" { // gone just now, with its version?
+		var deleted bool
+		if _, deleted, err = c.r.state(ctx, v.series(), v.Version); err == nil && !deleted {
+			c.problem(v.series().signatureKey(v.ID), "%s", wrong)
+		}
 	}
 	return err
 }

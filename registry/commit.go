@@ -117,10 +117,16 @@ func (u *Upload) request() (string, error) {
 // commit writes metadata.json and the record. It returns the record that stands for
 // the operation: its own, or that of an earlier request with the same key.
 func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*record, error) {
+	if err := u.sign(); err != nil {
+		return nil, err
+	}
 	m := &metadata{
 		Tenant: u.p.Tenant, Model: u.p.Model, ID: u.id, Label: u.p.Label,
 		CreatedAt: u.r.stamp(), CreatedBy: u.p.By, Files: u.files, RestoredFrom: u.restoredFrom,
 		Description: u.p.Description, Tags: u.p.Tags, UserMetadata: u.p.UserMetadata, Facts: facts,
+	}
+	if u.signature != nil {
+		m.SignatureSHA256 = hexSHA256(u.signature)
 	}
 	key := u.s.metadataKey(u.id)
 	data, err := seal(key, m)
@@ -129,9 +135,6 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	}
 	if len(data) > maxMetadata {
 		return nil, fmt.Errorf("%w: the metadata has %d bytes, it may have %d", ErrTooLarge, len(data), maxMetadata)
-	}
-	if err := u.sign(); err != nil {
-		return nil, err
 	}
 	if err := u.claim.reach(ctx, u.size+int64(len(data)+len(u.signature))); err != nil {
 		return nil, err

@@ -32,6 +32,9 @@ type metadata struct {
 	Description  string            `json:"description,omitempty"` // as first given; attributes may change it
 	Tags         map[string]string `json:"tags,omitempty"`
 	UserMetadata json.RawMessage   `json:"user_metadata,omitempty"`
+	// SignatureSHA256 is of the signature that came with the files, whatever it is worth;
+	// another one may lie there by now.
+	SignatureSHA256 string `json:"signature_sha256,omitempty"`
 	Facts
 }
 
@@ -100,6 +103,7 @@ type Version struct {
 	Signature *SignatureInfo `json:"signature,omitempty"`
 
 	stored []storedFile
+	signed string // SHA-256 of the signature that came with the files; "": none did
 }
 
 // Ref names exactly this version.
@@ -122,7 +126,7 @@ func versionOf(rec *record, m *metadata) *Version {
 		Tenant: m.Tenant, Model: m.Model, Version: rec.Version, ID: m.ID, State: StateActive,
 		CreatedAt: m.CreatedAt, CreatedBy: m.CreatedBy,
 		Aliases: []Alias{}, Description: m.Description, Tags: maps.Clone(m.Tags),
-		Files: []File{}, Facts: m.Facts, UserMetadata: m.UserMetadata, stored: m.Files,
+		Files: []File{}, Facts: m.Facts, UserMetadata: m.UserMetadata, stored: m.Files, signed: m.SignatureSHA256,
 	}
 	if v.Tags == nil {
 		v.Tags = map[string]string{}

@@ -143,7 +143,9 @@ func (i *SignatureInfo) refusal(ref Ref) error {
 func (s signatures) judge(v *Version, data []byte) *SignatureInfo {
 	info := &SignatureInfo{State: SignatureNone, Policy: s.mode}
 	if data == nil {
-		info.Reason = "it has no signature"
+		if s.mode != SignaturesNone {
+			info.Reason = "it has no signature"
+		}
 		return info
 	}
 	var err error

@@ -131,6 +131,7 @@ func TestSignaturePolicy(t *testing.T) {
 				ask(t, r, mode, "P-256.pub")
 				v, err := publishSigned(t.Context(), r, registry.Publication{Key: "once", Aliases: []registry.Alias{"champion"}}, "x", test.signed)
 				wantState(t, r, "acme/fraud:1", want)
+				wantClean(t, r) // what came wrong is no damage
 				again, errAgain := publishSigned(t.Context(), open(t, r.Bucket()), registry.Publication{Key: "once", Aliases: []registry.Alias{"champion"}}, "x", test.signed)
 				_, aliasErr := r.Alias(t.Context(), acme, fraud, "champion")
 				if strings.HasSuffix(want, "kept") {
@@ -417,7 +418,17 @@ func TestSignatureDamage(t *testing.T) {
 	if _, err := r.Sign(t.Context(), ref(t, "acme/fraud:1"), signed); err != nil { // over the huge one
 		t.Fatal(err)
 	}
+	if err := bucket.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
 	report, err := r.Verify(t.Context(), ref(t, "acme/fraud:1"))
+	if err != nil || report.OK || len(report.Problems) != 1 || report.Problems[0].Problem != "is missing, and version 1 came with one" {
+		t.Errorf("removed: %+v, %v", report, err)
+	}
+	if _, err := r.Sign(t.Context(), ref(t, "acme/fraud:1"), signed); err != nil {
+		t.Fatal(err)
+	}
+	report, err = r.Verify(t.Context(), ref(t, "acme/fraud:1"))
 	if err != nil || !report.OK || report.Signature.State != "trusted" {
 		t.Errorf("verify says %+v, %v", report, err)
 	}

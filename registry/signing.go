@@ -93,6 +93,29 @@ func (r *Registry) present(ctx context.Context, key string) ([]byte, string, err
 	return data, o.ETag, err
 }
 
+// inspectSignature tells what a version's signature is worth, and what is wrong with it:
+// one that came with the files is kept as it came, and is no damage; every other one was
+// right when it was put there.
+func (r *Registry) inspectSignature(ctx context.Context, v *Version, asked signatures) (info *SignatureInfo, wrong string, err error) {
+	for range 2 { // the damage may have been the line's
+		data, err := r.readSignature(ctx, v)
+		if err != nil {
+			return nil, "", err
+		}
+		info, wrong = asked.judge(v, data), ""
+		switch {
+		case data == nil && v.signed != "":
+			wrong = fmt.Sprintf("is missing, and version %d came with one", v.Version)
+		case info.State == SignatureInvalid && hexSHA256(data) != v.signed:
+			wrong = info.Reason
+		}
+		if wrong == "" {
+			break
+		}
+	}
+	return info, wrong, nil
+}
+
 // Signature takes in the signature that comes with the files. What it is worth is told
 // once the version is saved, for a wrong one is kept too.
 func (u *Upload) Signature(data []byte) error {

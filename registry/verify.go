@@ -25,7 +25,7 @@ type VerifyReport struct {
 	Bytes    int64     `json:"bytes"` // read and found right
 	OK       bool      `json:"ok"`
 	Problems []Problem `json:"problems"`
-	// Signature is not part of OK, unless there is one that is wrong.
+	// Signature is not part of OK, unless it is damaged.
 	Signature *SignatureInfo `json:"signature"`
 }
 
@@ -48,12 +48,17 @@ func (r *Registry) Verify(ctx context.Context, ref Ref) (*VerifyReport, error) {
 	if err := report.damage(s.recordKey(v.Version), err); err != nil {
 		return nil, err
 	}
-	if report.Signature, err = r.Signature(ctx, v); err != nil {
+	asked, err := r.signatures(ctx, v.Tenant)
+	if err != nil {
 		return nil, err
 	}
-	if report.Signature.State == SignatureInvalid {
+	var wrong string
+	if report.Signature, wrong, err = r.inspectSignature(ctx, v, asked); err != nil {
+		return nil, err
+	}
+	if wrong != "" {
 		key := s.signatureKey(v.ID)
-		report.Problems = append(report.Problems, Problem{key, report.Signature.Reason, advise(key)})
+		report.Problems = append(report.Problems, Problem{key, wrong, advise(key)})
 	}
 	expected := map[string]bool{s.metadataKey(v.ID): true, s.signatureKey(v.ID): true}
 	for _, f := range v.Files {

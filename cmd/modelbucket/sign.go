@@ -172,6 +172,14 @@ func readSignature(file string) ([]byte, error) {
 	return data, nil
 }
 
+// signedAs is the state of a signature; an older server tells none.
+func signedAs(info *registry.SignatureInfo) string {
+	if info == nil {
+		return dash
+	}
+	return info.State
+}
+
 // signature tells in words how a version is signed, and what follows from it.
 func (p *program) signature(info *registry.SignatureInfo) string {
 	if info == nil {

@@ -41,7 +41,7 @@ func (c verifyCommand) Run(ctx context.Context, p *program) error {
 			state = fmt.Sprintf("%d problems", len(r.Problems))
 		}
 		reports = append(reports, r)
-		t.add(r.Ref, fmt.Sprint(r.Files), p.size(r.Bytes), state, r.Signature.State)
+		t.add(r.Ref, fmt.Sprint(r.Files), p.size(r.Bytes), state, signedAs(r.Signature))
 	}
 	if err := p.result(reports, "reports", false, t, 0); err != nil {
 		return err
