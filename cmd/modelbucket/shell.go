@@ -21,8 +21,8 @@ type shellFlags struct {
 	BehindTLSProxy bool           `name:"behind-tls-proxy" help:"A proxy in front speaks TLS, so plain HTTP beyond the loopback address is all right."`
 	TrustedProxy   []netip.Prefix `placeholder:"CIDR" help:"Network of proxies whose X-Forwarded-For is believed; may be repeated. Default: none."`
 
-	MaxConnections           int `default:"10000" placeholder:"N" help:"Connections that are kept open; more are closed at once."`
-	MaxConnectionsPerAddress int `default:"256" placeholder:"N" help:"Connections of one address (of IPv6: one /64), trusted proxies excepted."`
+	MaxConnections           int `default:"10000" help:"Connections that are kept open; more are closed at once."`
+	MaxConnectionsPerAddress int `default:"256" help:"Connections of one address (of IPv6: one /64), trusted proxies excepted."`
 
 	OIDCIssuer   string         `name:"oidc-issuer" placeholder:"URL" help:"Issuer of OpenID Connect whose tokens are taken beside keys."`
 	OIDCAudience string         `name:"oidc-audience" placeholder:"NAME" help:"Audience that its tokens must be made for."`
