@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -77,7 +78,8 @@ func (c *call) query(known ...string) (query, error) {
 	if err != nil {
 		return query{}, problemf(codeBadRequest, "the query cannot be decoded")
 	}
-	for name, given := range values {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // the same answer to the same request
+		given := values[name]
 		switch {
 		case slices.Contains(known, name+"…"):
 		case !slices.Contains(known, name):

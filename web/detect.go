@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"modelbucket/detector"
@@ -113,7 +115,7 @@ func (s *Server) detectWhole(c *call, held *holding, m *scored, f detector.Forma
 
 // nothingBeside refuses members that stand beside the events and mean nothing here.
 func nothingBeside(events *detector.Reader) error {
-	for name := range events.Members() {
+	for _, name := range slices.Sorted(maps.Keys(events.Members())) { // the same answer to the same request
 		return problemf(codeBadRequest, "the JSON has an unknown field %s beside the events", shown(name)).hint("what else there is to say stands in the query")
 	}
 	return nil

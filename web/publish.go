@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"maps"
 	"mime/multipart"
+	"slices"
 	"strconv"
 
 	"modelbucket/detector"
@@ -257,7 +259,7 @@ func (p *publication) file(c *call, name registry.FileName, body io.Reader, size
 
 // commit makes the version and answers with it.
 func (p *publication) commit(c *call) error {
-	for name := range p.pending {
+	for _, name := range slices.Sorted(maps.Keys(p.pending)) {
 		return problemf(codeBadRequest, "the metadata declares a SHA-256 of %s, and no such file came", shown(string(name)))
 	}
 	facts, err := p.files.Facts(p.said.Features)
