@@ -31,6 +31,7 @@ var atoms = []string{
 	":", "::$DATA", "c:", "\\\\?\\", "\\??\\", "file:", "s3://", "http://", "dbfs:", "@", "#", "?", ";", "&", "*", "|", "$(x)", "`x`", "'", "\"", "<", ">", "{}", ",", "+", "=", "^",
 	// what means something here
 	"_system", "_system/keys", "_tenant.json", "_model.json", "_versions", "_versions/999999/992-7", "_labels/", "_aliases/", "_uploads/", "_operations/", "_trash/1-2", "_audit/", "_keys",
+	"0123456789", "zzzzzzzzzz", "ilou000000", "_all", "_epoch.json", "_used/0123456789.json", "_tenants/acme/0123456789.json", "_tenants/_all/0123456789.json", "0123456789.json", "mbk_a0123456789_", "mbk_",
 	"metadata.json", "/metadata.json", "METADATA.JSON", "metadata.json/", ".json", ".attributes", ".tombstone", ".~", "latest", "LATEST", "@champion", ":7", "@", "0", "7", "007", "999999999", "1000000000", "-1", "1e3", "0x7",
 	".0199c2f0-1234-7abc-8def-0123456789ab", ".0199C2F0-1234-7ABC-8DEF-0123456789AB", "0199c2f0-1234-4abc-8def-0123456789ab",
 	// devices, and what else is honest
@@ -117,6 +118,17 @@ func (c *trial) try(name string) string {
 			fail = fmt.Sprintf("the key %q of %s %s", key, s, why)
 		}
 	}
+	holdsKey := func(key string, want location) {
+		c.keys.Add(1)
+		accepted = true
+		why := within(keysPrefix, key)
+		if got := locateKey(key); why == "" && got != want {
+			why = fmt.Sprintf("is read back as %+v", got)
+		}
+		if why != "" && fail == "" {
+			fail = fmt.Sprintf("the key %q of an API key %s", key, why)
+		}
+	}
 	const id = ID("v1.0199c2f0-1234-7abc-8def-0123456789ab")
 	usual := series{"acme", "fraud"}
 	if t, err := ParseTenant(name); err == nil {
@@ -125,6 +137,13 @@ func (c *trial) try(name string) string {
 			fail = fmt.Sprintf("it is the tenant %q", t)
 		}
 		holds(s, s.recordKey(7), location{kind: kindRecord, number: 7})
+		holdsKey(keyListKey(t, "0123456789"), location{kind: kindKeyEntry, name: "0123456789", tenant: t})
+	}
+	if k, err := ParseKeyID(name); err == nil {
+		holdsKey(keyKey(k), location{kind: kindKey, name: name})
+		holdsKey(keyUseKey(k), location{kind: kindKeyUse, name: name})
+		holdsKey(keyListKey("acme", k), location{kind: kindKeyEntry, name: name, tenant: "acme"})
+		holdsKey(keyListKey("", k), location{kind: kindKeyEntry, name: name})
 	}
 	if m, err := ParseModel(name); err == nil {
 		s := series{"acme", m}
@@ -171,6 +190,15 @@ func (c *trial) try(name string) string {
 		if why := within(usual.prefix(), usual.prefix()+name); why != "" {
 			fail = fmt.Sprintf("as a key it is %+v, which %s", l, why)
 		}
+	}
+	if l := locateKey(keysPrefix + name); l.kind != kindForeign {
+		accepted = true
+		if why := within(keysPrefix, keysPrefix+name); why != "" {
+			fail = fmt.Sprintf("as an object of API keys it is %+v, which %s", l, why)
+		}
+	}
+	if token, ok := ParseToken(name); ok && (len(name) != tokenLength || keyKey(token.ID) != keysPrefix+name[5:15]+".json") {
+		fail = fmt.Sprintf("it is a token of the key %s", token.ID)
 	}
 	c.tried.Add(1)
 	if accepted {

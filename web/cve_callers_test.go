@@ -141,7 +141,7 @@ func callerAttacks() []attack {
 					shots = append(shots, shot{method, path, "", []string{"Authorization:"}}, shot{method: method, path: path})
 				}
 			}
-			x.refused([]int{400, 401, 404, 405}, shots...)
+			x.refused([]int{204, 400, 401, 404, 405}, shots...) // 204 says which methods a path has, and nothing of what is there
 		}},
 		{"A18", "CVE-2026-2652 (MLflow)", "another path for the door than for the route", func(x *target) {
 			var shots []shot

@@ -16,14 +16,18 @@ import (
 // there is one answer.
 func (x *target) rawly(statuses []int, text string) {
 	x.t.Helper()
-	x.idle()
-	calls := x.bucket.Calls()
-	answer := x.converse(text)
+	var answer string
+	calls := int64(1)
+	for tries := 0; calls > 0 && tries < 3; tries++ {
+		before := x.calls.Load()
+		answer = x.converse(text)
+		calls = x.calls.Load() - before
+	}
 	if !slices.ContainsFunc(statuses, func(s int) bool { return strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", s)) }) || strings.Count(answer, "HTTP/1.1 ") != 1 {
 		x.t.Errorf("%.200q: answered with %.300q, want one of %v, once", text, answer, statuses)
 	}
-	if n := x.bucket.Calls() - calls; n != 0 && !slices.Contains(statuses, 200) {
-		x.t.Errorf("%.200q: %d calls of the store", text, n)
+	if calls != 0 && !slices.Contains(statuses, 200) {
+		x.t.Errorf("%.200q: %d calls of the store", text, calls)
 	}
 }
 
