@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"modelbucket/blob"
 	"modelbucket/web"
 )
 
@@ -70,6 +71,23 @@ func keyAttacks() []attack {
 			}
 			x.fire(shot{"DELETE", "/v1/tenants/acme/keys/" + mine[5:15], "", []string{admin}})
 			x.refused([]int{401}, shot{"GET", fraud, "", []string{bearer(mine)}}, asJSON("POST", "/v1/tenants/acme/keys", `{"role":"admin"}`, bearer(mine)), asJSON("POST", fraud+"/detect", someEvents, bearer(mine)))
+		}},
+		{"E1", "CVE-2024-24747 (MinIO)", "another's key is forgotten while the store is away", func(x *target) {
+			scorer, bolts := x.key("acme", "scorer"), bearer(x.key("bolt", "admin"))
+			score := asJSON("POST", fraud+"/detect", someEvents, bearer(scorer))
+			for _, s := range []shot{score, {"GET", "/v1/tenants/bolt", "", []string{bolts}}} {
+				if g := x.fire(s); g.status != 200 {
+					x.t.Fatalf("%s: %d %s", s, g.status, g.body)
+				}
+			}
+			x.breakStore(blob.ErrUnavailable)
+			if g := x.fire(shot{"DELETE", "/v1/tenants/bolt/keys/" + scorer[5:15], "", []string{bolts}}); g.status != 503 {
+				x.t.Errorf("%s: %d %s", g.shot, g.status, g.body)
+			}
+			if g := x.fire(score); g.status != 200 {
+				x.t.Errorf("%s: %d %s", g.shot, g.status, g.body)
+			}
+			x.breakStore(nil)
 		}},
 		{"E3", "CVE-2024-36107 (MinIO)", "conditions that tell whether another's thing is there", func(x *target) {
 			reader := bearer(x.key("acme", "reader"))

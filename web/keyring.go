@@ -311,10 +311,15 @@ func (q *keyQuestion) wait(ctx context.Context, limit time.Duration) (answered b
 	}
 }
 
-// forget drops what is known of a key that was changed here.
-func (k *keyring) forget(id registry.KeyID) {
+// forget drops what is known of a key that was changed here, on behalf of a tenant ("":
+// of all). What is known of another's key stays: it may be all that lets him go on while
+// the store is away.
+func (k *keyring) forget(id registry.KeyID, t registry.Tenant) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if e := k.known[id]; e != nil && t != "" && e.who.Tenant != t {
+		return
+	}
 	delete(k.known, id)
 	delete(k.void, id)
 	if q := k.asking[id]; q != nil {

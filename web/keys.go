@@ -69,7 +69,7 @@ func (s *Server) revokeKey(c *call) error {
 		return err
 	}
 	key, err := s.registry.RevokeKey(c.r.Context(), registry.Revocation{ID: c.key, Tenant: c.tenant, By: c.who.Name})
-	s.keys.forget(c.key) // also after an error: it may have been revoked
+	s.keys.forget(c.key, c.tenant) // also after an error: it may have been revoked
 	if err != nil {
 		return err
 	}
