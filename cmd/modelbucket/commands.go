@@ -32,6 +32,9 @@ type commands struct {
 	Detect detectCommand `cmd:"" group:"detectors" help:"Score events, a file of them or a stream."`
 	Load   loadCommand   `cmd:"" group:"detectors" help:"Load detectors into a node's memory, list or drop them."`
 
+	Tenant tenantCommand `cmd:"" group:"access" help:"Describe, list and delete tenants."`
+	Key    keyCommand    `cmd:"" group:"access" help:"Make, list and revoke API keys."`
+
 	Verify verifyCommand `cmd:"" group:"store" help:"Read every byte of versions, and say what is wrong."`
 	Check  checkCommand  `cmd:"" group:"store" help:"Look at the whole bucket, and say what is wrong; changes nothing."`
 	GC     gcCommand     `cmd:"" name:"gc" group:"store" help:"Collect abandoned uploads and deleted versions' files."`
@@ -73,6 +76,7 @@ func newParser(c *commands, stdout io.Writer, env func(string) string) (*kong.Ko
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "models", Title: "Models"},
 			{Key: "detectors", Title: "Detectors"},
+			{Key: "access", Title: "Tenants and keys"},
 			{Key: "store", Title: "Store"},
 			{Key: "node", Title: "Node and program"},
 		}),

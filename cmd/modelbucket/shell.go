@@ -24,6 +24,8 @@ type shellFlags struct {
 	MaxConnections           int `default:"10000" help:"Connections that are kept open; more are closed at once."`
 	MaxConnectionsPerAddress int `default:"256" help:"Connections of one address (of IPv6: one /64), trusted proxies excepted."`
 
+	AuthGrace time.Duration `default:"15m" help:"How long keys that this node knows go on scoring, and nothing else, while the store is away; 0: not at all."`
+
 	OIDCIssuer   string         `name:"oidc-issuer" placeholder:"URL" help:"Issuer of OpenID Connect whose tokens are taken beside keys."`
 	OIDCAudience string         `name:"oidc-audience" placeholder:"NAME" help:"Audience that its tokens must be made for."`
 	OIDCRole     []web.RoleRule `name:"oidc-role" placeholder:"CLAIM=VALUE:ROLE@TENANT" sep:";" help:"Role of who has this value in this claim of his token; without @TENANT in all tenants; may be repeated."`
@@ -46,6 +48,9 @@ func (f shellFlags) fits() error {
 // apply puts the flags into the options of a server.
 func (f shellFlags) apply(o *web.Options, log *slog.Logger) error {
 	o.TrustedProxies = f.TrustedProxy
+	if o.AuthGrace = f.AuthGrace; f.AuthGrace <= 0 {
+		o.AuthGrace = -1
+	}
 	o.MaxConnections, o.MaxConnectionsPerAddress = fitting(f.MaxConnections, log), f.MaxConnectionsPerAddress
 	if f.BehindTLSProxy && len(f.TrustedProxy) == 0 {
 		log.Warn("the proxy in front counts as one caller, as no --trusted-proxy names its network", "connections", f.MaxConnectionsPerAddress)

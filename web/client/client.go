@@ -174,7 +174,7 @@ func mayRepeat(r *request, err error) bool {
 	}
 	if answered, ok := errors.AsType[*Error](err); ok {
 		switch answered.Code {
-		case "too_many_requests":
+		case "too_many_requests", "auth_unavailable": // nothing was begun
 			return true
 		case "unavailable", "outcome_unknown":
 			return r.repeatable
