@@ -23,6 +23,11 @@ func (t RootToken) Is(presented string) bool {
 	return subtle.ConstantTimeCompare(sum[:], t.digest[:]) == 1
 }
 
+// IsToken is Is for a token that was looked at already.
+func (t RootToken) IsToken(presented Token) bool {
+	return subtle.ConstantTimeCompare(presented.digest[:], t.digest[:]) == 1
+}
+
 type rootTokenBody struct {
 	SHA256 string `json:"sha256"`
 }

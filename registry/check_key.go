@@ -14,12 +14,14 @@ func (c *checker) key(ctx context.Context, key string) error {
 		if _, err := c.r.read(ctx, key, new(keyUse)); err != nil {
 			return c.damage(key, err)
 		}
-		return c.belongs(ctx, key, id)
-	case kindKeyEntry:
-		if _, err := c.r.read(ctx, key, new(keyEntry)); err != nil {
-			return c.damage(key, err)
+		there, err := c.there(ctx, keyKey(id))
+		if err == nil && !there {
+			c.problem(keyKey(id), "is missing, and the key was used")
 		}
-		return c.belongs(ctx, key, id)
+		return err
+	case kindKeyEntry: // may be of a key that was not made after all
+		_, err := c.r.read(ctx, key, new(keyEntry))
+		return c.damage(key, err)
 	case kindKey:
 		var b keyBody
 		_, err := c.r.read(ctx, key, &b)
@@ -32,15 +34,6 @@ func (c *checker) key(ctx context.Context, key string) error {
 		return c.listed(ctx, id, b.Tenant)
 	}
 	return c.stray(ctx, key, "is no object of ours")
-}
-
-// belongs reports what is left of a key that is not there.
-func (c *checker) belongs(ctx context.Context, key string, id KeyID) error {
-	there, err := c.there(ctx, keyKey(id))
-	if err != nil || there {
-		return err
-	}
-	return c.stray(ctx, key, "belongs to the key %s, which does not exist", id)
 }
 
 // listed reports a key that works and that no list shows.

@@ -58,6 +58,17 @@ func actions(t *testing.T) []action {
 			_, err := r.Sign(ctx, registry.Ref{Tenant: acme, Model: fraud, Selector: registry.Selector{Number: 2}}, signed)
 			return err
 		}, nil},
+		{"revoke key", func(ctx context.Context, r *registry.Registry) error {
+			page, err := r.Keys(ctx, registry.KeyQuery{Tenant: acme})
+			if err == nil {
+				_, err = r.RevokeKey(ctx, registry.Revocation{ID: page.Keys[0].ID, Tenant: acme})
+			}
+			return err
+		}, nil},
+		{"delete tenant", func(ctx context.Context, r *registry.Registry) error {
+			_, err := r.DeleteTenant(ctx, "empty", registry.Change{})
+			return err
+		}, []error{registry.ErrTenantNotFound}},
 		{"restore", func(ctx context.Context, r *registry.Registry) error {
 			_, err := r.Copy(ctx, registry.Ref{Tenant: acme, Model: fraud, Selector: registry.Selector{Number: 1}}, registry.Publication{Tenant: acme, Model: fraud, Key: "restore"})
 			return err
@@ -106,6 +117,14 @@ func setUp(t *testing.T, bucket blob.Bucket) *registry.Registry {
 	mustPublish(t, r, registry.Publication{Tenant: acme, Model: "old"}, "old")
 	if _, err := r.SetAlias(t.Context(), acme, fraud, "stable", registry.AliasChange{To: 1}); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := r.UpdateTenant(t.Context(), "empty", registry.Change{Description: pointer("e")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tenant := range []registry.Tenant{acme, "empty"} {
+		if _, _, err := r.CreateKey(t.Context(), registry.NewKey{Tenant: tenant, Role: registry.Writer}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return r
 }
@@ -190,6 +209,22 @@ func describe(t *testing.T, r *registry.Registry) string {
 				label = *v.Label
 			}
 			fmt.Fprintf(&b, "  %d %q %s %q %v %v\n", v.Version, label, v.State, v.Description, v.Aliases, v.Files)
+		}
+	}
+	tenants, err := r.Tenants(t.Context(), registry.TenantQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range tenants.Tenants {
+		fmt.Fprintf(&b, "tenant %s %q\n", info.Tenant, info.Description)
+	}
+	for _, tenant := range []registry.Tenant{acme, "empty"} {
+		page, err := r.Keys(t.Context(), registry.KeyQuery{Tenant: tenant})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range page.Keys {
+			fmt.Fprintf(&b, "key of %s: %s %s\n", *k.Tenant, k.Role, k.State)
 		}
 	}
 	return b.String()

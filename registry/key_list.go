@@ -86,24 +86,25 @@ func (k *Key) of(t Tenant) bool {
 	return *k.Tenant == t
 }
 
-// revokeKeys ends all keys of a tenant.
-func (r *Registry) revokeKeys(ctx context.Context, t Tenant, by string) error {
+// revokeKeys ends all keys of a tenant, and tells how many it ended.
+func (r *Registry) revokeKeys(ctx context.Context, t Tenant, by string) (n int, err error) {
 	q := KeyQuery{Tenant: t, Limit: keysForPage}
 	for {
 		page, err := r.Keys(ctx, q)
 		if err != nil {
-			return err
+			return n, err
 		}
 		for _, k := range page.Keys {
 			if k.RevokedAt != nil {
 				continue
 			}
 			if _, err := r.RevokeKey(ctx, Revocation{ID: k.ID, Tenant: t, By: by}); err != nil {
-				return err
+				return n, err
 			}
+			n++
 		}
 		if q.After = page.Next; q.After == "" {
-			return nil
+			return n, nil
 		}
 	}
 }

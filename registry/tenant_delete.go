@@ -23,8 +23,9 @@ func (r *Registry) DeleteTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 	if err := r.unused(ctx, t); err != nil {
 		return nil, err
 	}
-	if err := r.revokeKeys(ctx, t, c.By); err != nil {
-		return nil, fmt.Errorf("revoke keys of %s: %w", t, err)
+	revoked, err := r.revokeKeys(ctx, t, c.By)
+	if err != nil {
+		return nil, fmt.Errorf("revoke keys of %s: %w", t, outcome(revoked > 0, err))
 	}
 	_, err = update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
 		next, shown := tenantBody{Deleted: true, DeletedAt: r.stamp(), DeletedBy: c.By}, int64(0)
@@ -37,7 +38,7 @@ func (r *Registry) DeleteTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 		return &next, c.expects(t, shown)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("delete tenant %s: %w", t, err)
+		return nil, fmt.Errorf("delete tenant %s: %w", t, outcome(revoked > 0, err))
 	}
 	return info, nil
 }

@@ -49,7 +49,9 @@ func ParseToken(text string) (Token, bool) {
 	if strings.IndexByte("srwpoa", letter) < 0 || !isKeyID(id) || text[tokenChecked-tokenSecret-1] != '_' || !isBase64(secret) {
 		return Token{}, false
 	}
-	return Token{KeyID(id), sha256.Sum256([]byte(text))}, true
+	var b [tokenLength]byte // on the stack: requests are many
+	copy(b[:], text)
+	return Token{KeyID(id), sha256.Sum256(b[:])}, true
 }
 
 func isBase64(s string) bool {
@@ -64,7 +66,11 @@ func isBase64(s string) bool {
 
 // tokenChecksum is "_" and the check of what stands before it.
 func tokenChecksum(text string) (check [1 + tokenCheck]byte) {
-	sum := crc32.ChecksumIEEE([]byte(text))
+	sum := ^uint32(0)
+	for i := range len(text) { // crc32.ChecksumIEEE would have it on the heap
+		sum = crc32.IEEETable[byte(sum)^text[i]] ^ sum>>8
+	}
+	sum = ^sum
 	check[0] = '_'
 	for i := tokenCheck; i > 0; i-- {
 		check[i] = base62[sum%62]

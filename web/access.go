@@ -157,10 +157,11 @@ func (s *Server) authenticate(r *http.Request, client netip.Addr, permission Per
 	if err != nil {
 		return Principal{}, err
 	}
-	if s.options.RootToken.Is(presented) {
+	token, isKey := registry.ParseToken(presented)
+	switch { // a root token of one's own may have any form: it counts first
+	case isKey && s.options.RootToken.IsToken(token), !isKey && s.options.RootToken.Is(presented):
 		return rootPrincipal, nil
-	}
-	if token, ok := registry.ParseToken(presented); ok {
+	case isKey:
 		return s.keys.admit(r.Context(), token, client, permission)
 	}
 	if s.issuer != nil && isJWT(presented) {

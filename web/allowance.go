@@ -23,7 +23,7 @@ type allowance struct {
 
 // refill adds what has come since, and tells whether there is one to take.
 func (a *allowance) refill(now time.Time, aSecond, most float64) bool {
-	a.left = min(most, a.left+now.Sub(a.at).Seconds()*aSecond)
+	a.left = min(most, a.left+max(0, now.Sub(a.at).Seconds())*aSecond)
 	a.at = now
 	return a.left >= 1
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"modelbucket/registry"
 	"modelbucket/registry/signature"
 )
 
@@ -188,8 +189,8 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 				return err
 			}
 		}
-		if t := cmp.Or(c.tenant, c.who.only()); t != "" {
-			c.confine(t)
+		if scope := route.scope(c); scope != "" {
+			c.confine(scope)
 		}
 		if err := admitEncoding("body", textproto.MIMEHeader(c.r.Header)); err != nil {
 			return err
@@ -224,10 +225,22 @@ func (s *Server) named(c *call, route Route, names, values []string) (err error)
 	for i := 0; i < len(values) && err == nil; i++ {
 		err = c.name(names[i], values[i])
 	}
+	if err == nil && route.FastAPI {
+		err = c.aimByQuery()
+	}
 	if early := s.ration(c, route); early != nil {
 		return early
 	}
 	return err
+}
+
+// scope is the tenant that a request cannot leave: the one in its path, or the caller's
+// only one; "" where the handler is to find it.
+func (r Route) scope(c *call) registry.Tenant {
+	if r.FastAPI { // the body may name another one than the query
+		return c.who.only()
+	}
+	return cmp.Or(c.tenant, c.who.only())
 }
 
 // counted tells whether a request is let in by its count; the others' handlers know what

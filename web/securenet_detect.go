@@ -22,7 +22,7 @@ func (s *Server) secureTrain(c *call) error {
 	if err := c.wantJSON(); err != nil {
 		return err
 	}
-	t, err := c.target(Train, "tenant_id", "version")
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func secureTrainingOf(r *detector.Record) secureTraining {
 
 // secureDelete deletes one version: the latest where none is named, and never the model.
 func (s *Server) secureDelete(c *call) error {
-	t, err := c.target(VersionDelete, "tenant_id", "version")
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *Server) secureDelete(c *call) error {
 }
 
 func (s *Server) secureLoad(c *call) error {
-	t, err := c.target(Warm, "tenant_id", "version")
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *Server) secureDetect(c *call) error {
 	if err := c.wantJSON(); err != nil {
 		return err
 	}
-	t, err := c.target(Detect, "tenant_id", "version")
+	t, err := c.target("tenant_id", "version")
 	if err != nil {
 		return err
 	}

@@ -164,6 +164,9 @@ func (s *Server) copyVersion(c *call) error {
 }
 
 func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
+	if err := c.mayAlias(to.Tenant, body.Aliases); err != nil {
+		return err
+	}
 	if _, err := c.query(); err != nil {
 		return err
 	}
@@ -172,9 +175,6 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 		return err
 	}
 	defer held.leave()
-	if err := c.mayAlias(to.Tenant, body.Aliases); err != nil {
-		return err
-	}
 	key, err := c.idempotencyKey()
 	if err != nil {
 		return err

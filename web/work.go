@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -109,24 +110,14 @@ func (c *call) enter(g *detector.Gate, weight int64) (*holding, error) {
 	return h, nil
 }
 
-// worker is the tenant for which a request is counted: the one that its path names, if
-// the caller belongs there; his own; or the one in its query. Nobody is counted for a
-// tenant that is not his; "" is that of all who belong nowhere.
+// worker is the tenant for which a request is counted: the one that it names, if the
+// caller belongs there; else his own, or the default. Nobody is counted for a tenant that
+// is not his; "" is that of all who belong nowhere.
 func (c *call) worker() registry.Tenant {
-	t := c.tenant
-	if t == "" {
-		t = c.who.only()
+	if t := cmp.Or(c.tenant, c.home()); c.who.belongs(t) {
+		return t
 	}
-	if t == "" {
-		var err error
-		if t, err = registry.ParseTenant(c.r.URL.Query().Get("tenant_id")); err != nil {
-			t = registry.DefaultTenant
-		}
-	}
-	if !c.who.belongs(t) {
-		return c.who.only()
-	}
-	return t
+	return c.who.only()
 }
 
 func (h *holding) leave() { h.gate.Leave(h.tenant, h.weight) }
