@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"hash/crc32"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -79,6 +80,7 @@ func newCallers(t testing.TB) *callers {
 	}
 	make("unknown", elsewhere, registry.NewKey{Role: registry.Admin})
 	c.tokens["nobody"] = ""
+	c.tokens["wrong"] = forge(c.tokens["admin of "+own])
 	c.tokens["malformed"] = "mbk_a" + strings.Repeat("0", 61)
 	for _, tenant := range []string{own, foreign} {
 		c.must(t, "root", "POST", "/v1/tenants/"+tenant+"/models/fraud/versions?alias=champion", "x", http.StatusCreated, "Content-Type", "application/octet-stream")
@@ -87,6 +89,21 @@ func newCallers(t testing.TB) *callers {
 		c.ask(name, "GET", "/v1/tenants", "")
 	}
 	return c
+}
+
+// forge is a token of the same key with another secret, and with the check that fits it.
+func forge(token string) string {
+	other := "x"
+	if token[20] == 'x' {
+		other = "y"
+	}
+	text := token[:20] + other + token[21:59]
+	sum, check := crc32.ChecksumIEEE([]byte(text)), ""
+	for range 6 {
+		check = string("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[sum%62]) + check
+		sum /= 62
+	}
+	return text + "_" + check
 }
 
 // ask sends a request as a caller. Headers come in pairs.

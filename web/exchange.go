@@ -146,8 +146,14 @@ func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
 	log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// printable is text for a terminal: quoted if it could do more there than be read.
+// tokenLike finds what may be a token in text: somebody may have put one where a name
+// belongs.
+var tokenLike = regexp.MustCompile(`mbk_[A-Za-z0-9_-]{8,}`)
+
+// printable is text for a terminal and a log: quoted if it could do more there than be
+// read, and without tokens.
 func printable(s string) string {
+	s = tokenLike.ReplaceAllString(s, "mbk_***")
 	if len(s) > 2*maxDetail {
 		s = s[:2*maxDetail] + "…"
 	}
