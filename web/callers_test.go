@@ -3,9 +3,11 @@ package web_test
 import (
 	"context"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +21,70 @@ import (
 type callers struct {
 	server *web.Server
 	bucket *blobtest.Faulty
+	asked  *asked // above it
 	tokens map[string]string
+}
+
+// asked counts the calls of a store by what they are for: limits are read behind requests
+// that were let in, keys are confirmed while they are used, and the rest is what requests
+// themselves need.
+type asked struct {
+	blob.Bucket
+	keys, limits, rest atomic.Int64
+}
+
+func (a *asked) count(key string) {
+	switch {
+	case strings.HasPrefix(key, "_system/keys/"):
+		a.keys.Add(1)
+	case strings.HasSuffix(key, "/_tenant.json"):
+		a.limits.Add(1)
+	default:
+		a.rest.Add(1)
+	}
+}
+
+// during counts the calls that f makes. One that another request left behind may come in
+// between, but not twice.
+func (a *asked) during(f func()) (calls int64) {
+	for range 2 {
+		before := a.rest.Load() + a.limits.Load()
+		f()
+		if calls = a.rest.Load() + a.limits.Load() - before; calls == 0 {
+			break
+		}
+	}
+	return calls
+}
+
+func (a *asked) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
+	a.count(key)
+	return a.Bucket.Get(ctx, key, r)
+}
+
+func (a *asked) Stat(ctx context.Context, key string) (blob.Object, error) {
+	a.count(key)
+	return a.Bucket.Stat(ctx, key)
+}
+
+func (a *asked) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
+	a.count(o.Prefix)
+	return a.Bucket.List(ctx, o)
+}
+
+func (a *asked) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (blob.Object, error) {
+	a.count(key)
+	return a.Bucket.Put(ctx, key, body, o)
+}
+
+func (a *asked) Delete(ctx context.Context, key string) error {
+	a.count(key)
+	return a.Bucket.Delete(ctx, key)
+}
+
+func (a *asked) AbortUploads(ctx context.Context, key string) error {
+	a.count(key)
+	return a.Bucket.AbortUploads(ctx, key)
 }
 
 const (
@@ -32,7 +97,8 @@ const (
 func newCallers(t testing.TB) *callers {
 	t.Helper()
 	c := &callers{bucket: blobtest.NewFaulty(blob.NewMemory(), 1), tokens: map[string]string{"root": token}}
-	r, err := registry.Open(t.Context(), c.bucket, registry.Options{})
+	c.asked = &asked{Bucket: c.bucket}
+	r, err := registry.Open(t.Context(), c.asked, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
