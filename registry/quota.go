@@ -126,5 +126,5 @@ func (r *Registry) doubt(t Tenant) {
 	a := r.account(t)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.doubted = true
+	a.doubts++
 }

@@ -50,7 +50,8 @@ type account struct {
 	claimed amount    // of uploads under way
 	at      time.Time // when the count began; zero: there was none yet
 	took    time.Duration
-	doubted bool   // much was deleted since
+	doubts  int    // how often much was deleted
+	settled int    // … of which the count knows
 	count   *count // under way
 }
 
@@ -85,9 +86,9 @@ func (r *Registry) recount(ctx context.Context, t Tenant, a *account, inDoubt bo
 	fresh := max(countAge, countShare*a.took)
 	wait := a.at.IsZero() || age > countPatience*fresh
 	if inDoubt {
-		wait = wait || a.doubted || age > max(doubtAge, doubtShare*a.took)
+		wait = wait || a.doubts > a.settled || age > max(doubtAge, doubtShare*a.took)
 	}
-	if (wait || a.doubted || age > fresh) && a.count == nil {
+	if (wait || a.doubts > a.settled || age > fresh) && a.count == nil {
 		r.beginCount(ctx, t, a)
 	}
 	c := a.count
@@ -107,8 +108,8 @@ func (r *Registry) recount(ctx context.Context, t Tenant, a *account, inDoubt bo
 // is held.
 func (r *Registry) beginCount(ctx context.Context, t Tenant, a *account) {
 	c := &count{done: make(chan struct{})}
-	a.count, a.doubted = c, false
-	began, before := r.now(), a.since
+	a.count = c
+	began, before, doubts := r.now(), a.since, a.doubts
 	ctx = rescope(context.WithoutCancel(ctx), t)
 	r.after.begin(func() {
 		ctx, cancel := context.WithTimeout(ctx, countTimeout)
@@ -120,7 +121,7 @@ func (r *Registry) beginCount(ctx context.Context, t Tenant, a *account) {
 		a.count = nil
 		if c.err = err; err == nil {
 			a.counted, a.since = found, a.since.minus(before)
-			a.at, a.took = began, r.since(began)
+			a.at, a.took, a.settled = began, r.since(began), doubts
 		}
 		close(c.done)
 	})

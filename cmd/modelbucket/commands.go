@@ -70,6 +70,7 @@ func newParser(c *commands, stdout io.Writer, env func(string) string) (*kong.Ko
 		kong.Name("modelbucket"),
 		kong.Description("A model registry whose only state is a bucket.\n\n"+exitCodes),
 		kong.NoDefaultHelp(),
+		kong.Vars{"limits": limitsText(), "names": limitNames()},
 		kong.Writers(stdout, stdout),
 		kong.Exit(func(int) {}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 110}),

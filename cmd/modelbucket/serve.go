@@ -30,6 +30,7 @@ type serveCommand struct {
 	CacheBytes   byteSize       `default:"256MiB" help:"Memory for loaded detectors."`
 	WorkBytes    byteSize       `default:"1GiB" help:"Memory for requests under way: a quarter each for uploads, trainings, events that are judged, and files that are read. What does not fit waits for a moment, and is refused then."`
 	MaxUpload    byteSize       `default:"10GiB" help:"Largest file that may be saved."`
+	Limit        []limitFlag    `placeholder:"NAME=VALUE" help:"What one tenant may do on this node that has no limits of its own; may be repeated. ${limits}"`
 	GCInterval   time.Duration  `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
 	Drain        *time.Duration `placeholder:"TIME" help:"How long to go on answering, while /readyz says no, once told to stop (default: 5s; on the loopback address 0s, for no balancer is looking)."`
 	Log          slog.Level     `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
@@ -71,7 +72,7 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	}
 	node, err := p.openNode(ctx, nodeOptions{
 		signatures: c.signatureFlags,
-		create:     !c.ReadOnly, readOnly: c.ReadOnly, maxUpload: int64(c.MaxUpload), cacheBytes: int64(c.CacheBytes), latestMaxAge: c.LatestMaxAge, log: log,
+		create:     !c.ReadOnly, readOnly: c.ReadOnly, maxUpload: int64(c.MaxUpload), cacheBytes: int64(c.CacheBytes), latestMaxAge: c.LatestMaxAge, limits: limitsOf(c.Limit), log: log,
 	})
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ type tenantCommand struct {
 type tenantFlags struct {
 	Description *string           `placeholder:"TEXT" help:"What it is."`
 	Tag         map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Tag; may be repeated; with an empty VALUE it is removed."`
+	Limit       []limitFlag       `placeholder:"NAME=VALUE" help:"What it may do; may be repeated. A number, unlimited, or default: what each node's --limit says. There are ${names}."`
 }
 
 func (f tenantFlags) change() registry.Change {
@@ -33,6 +34,12 @@ func (f tenantFlags) change() registry.Change {
 		} else {
 			c.Tags[name] = &value
 		}
+	}
+	for _, l := range f.Limit {
+		if c.Limits == nil {
+			c.Limits = map[registry.LimitName]*registry.Limit{}
+		}
+		c.Limits[l.name] = l.limit
 	}
 	return c
 }
@@ -58,8 +65,8 @@ type tenantSetCommand struct {
 // Run changes a tenant.
 func (c tenantSetCommand) Run(ctx context.Context, p *program) error {
 	change := c.change()
-	if change.Description == nil && change.Tags == nil {
-		return usage("for example --description 'fraud team'", "nothing was said that is to be changed")
+	if change.Description == nil && change.Tags == nil && change.Limits == nil {
+		return usage("for example --description 'fraud team', or --limit requests_per_second=100", "nothing was said that is to be changed")
 	}
 	return p.changeTenant(ctx, toChange, c.Tenant, change)
 }
@@ -109,6 +116,7 @@ func (p *program) showTenant(info *registry.TenantInfo) error {
 	for _, name := range sortedKeys(info.Tags) {
 		t.add("tag "+name, info.Tags[name])
 	}
+	p.addLimits(&t, info)
 	return p.print(t)
 }
 
