@@ -118,6 +118,22 @@ type AliasChange struct {
 	By, Note   string
 
 	nonce string // names the change, so that a repeat is not made twice
+	// repeatOf is when the change was first to be made, where this is a repeat: it is not
+	// made once the alias has gone on so far that it may have been, and be forgotten.
+	repeatOf time.Time
+}
+
+// clockError is how far the clock of a node may be wrong where the time of a change is
+// asked for and nothing is lost by a mistake.
+const clockError = time.Hour
+
+// forgets tells whether a change that was made after a time may be among those that the
+// alias no longer remembers.
+func (b *aliasBody) forgets(at time.Time) bool {
+	if b.Revision <= keptRevisions || len(b.History) == 0 {
+		return false
+	}
+	return b.History[len(b.History)-1].At.After(at.Add(-clockError))
 }
 
 func (c AliasChange) admits(a Alias, old *aliasBody) error {
@@ -170,15 +186,23 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	if err := r.promotable(ctx, s, c.To); err != nil {
 		return nil, err
 	}
+	var kept *aliasBody
 	set, err := update(ctx, r, s.aliasKey(a), c.nonce, func(old *aliasBody) (*aliasBody, error) {
-		if old == nil {
+		switch {
+		case old == nil:
 			if err := r.admitsAlias(ctx, s); err != nil {
 				return nil, err
 			}
+		case !c.repeatOf.IsZero() && old.forgets(c.repeatOf):
+			kept = old
+			return nil, errKeep
 		}
 		return c.next(old, r.stamp()), c.admits(a, old)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errKeep):
+		return aliasInfo(a, kept), nil
+	case err != nil:
 		return nil, fmt.Errorf("set alias %s of %s: %w", a, s, err)
 	}
 	err = r.alive(ctx, s, c.To)

@@ -1,12 +1,17 @@
 package registry_test
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"modelbucket/blob"
+	"modelbucket/blob/blobtest"
 	"modelbucket/registry"
 )
 
@@ -143,4 +148,78 @@ func TestReadOnly(t *testing.T) {
 	if after := keys(t, bucket, ""); len(after) != len(before) {
 		t.Errorf("the bucket changed: %v", after)
 	}
+}
+
+// A repeat of a publish never moves an alias a second time, also where its node died
+// before it had noted that the first request was done, and the alias has been moved so
+// often since that it no longer remembers that request. Where the first request had not
+// come to it yet, the repeat sets it.
+func TestRepeatMovesAliasOnce(t *testing.T) {
+	for _, moves := range []int{0, 1, 10, 49, 50, 51, 60, 120} {
+		for _, set := range []bool{true, false} { // by the first request
+			for _, removed := range []bool{true, false} {
+				synctest.Test(t, func(t *testing.T) {
+					bucket := blob.NewMemory()
+					r := open(t, bucket)
+					mustPublish(t, r, registry.Publication{}, "old")
+					for i := range 70 { // the alias has a past
+						if _, err := r.SetAlias(t.Context(), acme, fraud, "champion", registry.AliasChange{To: 1, Note: fmt.Sprint(i)}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					time.Sleep(24 * time.Hour)
+					faulty := blobtest.NewFaulty(bucket, 1)
+					dying := open(t, faulty)
+					rules := []blobtest.Rule{{Fault: blobtest.Before, Operation: blobtest.Put, Key: regexp.MustCompile("/_operations/"), Nth: 2, Err: blob.ErrDenied}}
+					if !set {
+						rules = append(rules, blobtest.Rule{Fault: blobtest.Before, Operation: blobtest.Put, Key: regexp.MustCompile("/_aliases/"), Err: blob.ErrDenied})
+					}
+					faulty.SetRules(rules...)
+					p := registry.Publication{Tenant: acme, Model: fraud, Key: "k", Aliases: []registry.Alias{"champion"}}
+					if _, err := publish(t.Context(), dying, p, "new"); (err == nil) != set {
+						t.Fatal(err)
+					}
+					if err := dying.Close(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					for i := range moves {
+						time.Sleep(time.Minute)
+						if _, err := r.SetAlias(t.Context(), acme, fraud, "champion", registry.AliasChange{To: 1, Note: fmt.Sprint("after ", i)}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if removed && moves > 0 {
+						if _, err := r.DeleteAlias(t.Context(), acme, fraud, "champion", registry.AliasChange{}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					before := aliasOf(t, r)
+					v, err := publish(t.Context(), r, p, "new")
+					if err != nil || v.Version != 2 {
+						t.Fatalf("repeat: %v, %v", v, err)
+					}
+					after := aliasOf(t, r)
+					switch {
+					case set && after != before:
+						t.Errorf("%d moves later the repeat moved it from %d to %d", moves, before, after)
+					case !set && moves < 49 && after != 2:
+						t.Errorf("%d moves later the repeat did not set it: %d", moves, after)
+					}
+				})
+			}
+		}
+	}
+}
+
+// aliasOf is the version that champion names; 0: none.
+func aliasOf(t *testing.T, r *registry.Registry) registry.Number {
+	t.Helper()
+	a, err := r.Alias(t.Context(), acme, fraud, "champion")
+	if errors.Is(err, registry.ErrAliasNotFound) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Version
 }

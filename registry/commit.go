@@ -308,10 +308,14 @@ func (u *Upload) settle(ctx context.Context, rec *record, done bool) {
 }
 
 // setAliases moves the aliases that the publication named. A repeat moves none that
-// the first request moved already: the change carries the version's id.
+// the first request moved already: the change carries the version's id. Nor does it move
+// one that has been moved so often since that this can't be told.
 func (u *Upload) setAliases(ctx context.Context, rec *record) error {
 	for _, alias := range u.p.Aliases {
 		change := AliasChange{To: rec.Version, By: u.p.By, nonce: string(rec.Folder)}
+		if rec.Folder != u.id {
+			change.repeatOf = rec.At
+		}
 		if _, err := u.r.SetAlias(ctx, u.p.Tenant, u.p.Model, alias, change); err != nil {
 			if errors.Is(err, ErrVersionDeleted) {
 				return err
