@@ -40,7 +40,7 @@ type subject struct {
 
 type predicate struct {
 	Serialization serialization `json:"serialization"`
-	Resources     []resource    `json:"resources"`
+	Resources     resources     `json:"resources"`
 }
 
 // serialization says how files became resources.
@@ -57,6 +57,32 @@ type resource struct {
 	Name      string `json:"name"`
 	Algorithm string `json:"algorithm"`
 	Digest    string `json:"digest"`
+}
+
+// resources are no more of them than there may be files: each takes far more memory than
+// its brackets.
+type resources []resource
+
+// UnmarshalJSONFrom stops at the first one too many.
+func (r *resources) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		return json.UnmarshalDecode(d, (*[]resource)(r)) // null, or what is none
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		if len(*r) > maxFiles {
+			return fmt.Errorf("there are more than %d", maxFiles)
+		}
+		var one resource
+		if err := json.UnmarshalDecode(d, &one); err != nil {
+			return err
+		}
+		*r = append(*r, one)
+	}
+	_, err := d.ReadToken()
+	return err
 }
 
 // parseStatement reads which files a payload speaks of.
