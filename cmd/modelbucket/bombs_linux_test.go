@@ -64,7 +64,7 @@ func TestBombs(t *testing.T) {
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	bombs := slices.Concat(fileBombs(t), jsonBombs(), eventBombs(), formBombs(), headBombs())
+	bombs := slices.Concat(fileBombs(t), jsonBombs(), eventBombs(), formBombs(), signatureBombs(), headBombs())
 	ok, slow := 0, []string{}
 	var worstTime time.Duration
 	var worstMemory int64
