@@ -34,6 +34,10 @@ var kinds = []struct {
 }{
 	{"format", regexp.MustCompile(`^_system/format\.json$`)},
 	{"root token", regexp.MustCompile(`^_system/root_token\.json$`)},
+	{"key", regexp.MustCompile(`^_system/keys/[0-9a-z]{10}\.json$`)},
+	{"use of a key", regexp.MustCompile(`^_system/keys/_used/`)},
+	{"entry of a key", regexp.MustCompile(`^_system/keys/_tenants/`)},
+	{"epoch of keys", regexp.MustCompile(`^_system/keys/_epoch\.json$`)},
 	{"tenant", regexp.MustCompile(`/_tenant\.json$`)},
 	{"model", regexp.MustCompile(`/_model\.json$`)},
 	{"attributes", regexp.MustCompile(`\.attributes\.json$`)},
@@ -111,6 +115,13 @@ func newEstate(t testing.TB) *estate {
 		must(err)
 		_, err = u.File(ctx, "half", strings.NewReader("half a model"), -1, "")
 		must(err)
+		for range 2 {
+			k, _, err := r.CreateKey(ctx, registry.NewKey{Tenant: tenant, Role: registry.Writer, By: "test"})
+			must(err)
+			must(r.NoteKeyUse(ctx, k.ID))
+			_, err = r.RevokeKey(ctx, registry.Revocation{ID: k.ID, By: "test"})
+			must(err)
+		}
 	}
 	must(r.Close(ctx))
 	page, err := bucket.List(ctx, blob.ListOptions{})
@@ -176,6 +187,15 @@ func (e *estate) use(ctx context.Context, r *registry.Registry, kind, key string
 		_, err = registry.Open(ctx, r.Bucket(), registry.Options{})
 	case "root token":
 		_, err = r.RootToken(ctx, "")
+	case "key":
+		_, err = r.Key(ctx, registry.KeyID(last))
+	case "use of a key":
+		var k *registry.Key
+		if k, err = r.Key(ctx, registry.KeyID(last)); err == nil {
+			_, err = r.Keys(ctx, registry.KeyQuery{Tenant: *k.Tenant})
+		}
+	case "epoch of keys":
+		_, err = r.KeyEpoch(ctx)
 	case "tenant":
 		_, err = r.Tenant(ctx, tenant)
 	case "model":
@@ -196,7 +216,7 @@ func (e *estate) use(ctx context.Context, r *registry.Registry, kind, key string
 		if v, err = e.versionAt(ctx, r, key); err == nil {
 			_, err = detector.Load(ctx, r, v)
 		}
-	default: // intent, trash: read by the collector alone, see registry's tests
+	default: // intent, trash: read by the collector alone, see registry's tests; of an entry its name alone
 		return errNoReader
 	}
 	return err
