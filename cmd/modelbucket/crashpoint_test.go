@@ -43,6 +43,22 @@ func changes() []change {
 			_, err := c.Publish(ctx, client.Publication{Tenant: tenant, Model: "fraud", Key: "k"}, file("a", mebibytes(9)))
 			return err
 		}, ""},
+		{"publish signed", func(ctx context.Context, c *client.Client, tenant registry.Tenant) error {
+			signed, err := signFile("new", registry.File{Name: "a", SHA256: digest("new")})
+			if err != nil {
+				return err
+			}
+			_, err = c.Publish(ctx, client.Publication{Tenant: tenant, Model: "fraud", Key: "k", Signature: signed}, file("a", "new"))
+			return err
+		}, ""},
+		{"sign version", func(ctx context.Context, c *client.Client, tenant registry.Tenant) error {
+			signed, err := signFile("fraud", registry.File{Name: "a", SHA256: digest("content of v2")})
+			if err != nil {
+				return err
+			}
+			_, err = c.Sign(ctx, number(tenant, "fraud", 2), signed)
+			return err
+		}, ""},
 		{"train", func(ctx context.Context, c *client.Client, tenant registry.Tenant) error {
 			_, err := c.Train(ctx, training(tenant, "edge"), client.BytesOf(demoEvents, detector.JSON))
 			return err

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"modelbucket/blob"
 	"modelbucket/blob/blobtest"
 	"modelbucket/registry"
+	"modelbucket/registry/signature"
 	"modelbucket/web"
 	"modelbucket/web/client"
 )
@@ -114,6 +117,24 @@ func file(name, content string) client.File {
 	}}
 }
 
+func digest(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return hex.EncodeToString(sum[:])
+}
+
+// signFile signs a version that consists of one file.
+func signFile(m registry.Model, f registry.File) ([]byte, error) {
+	key, err := os.ReadFile(filepath.Join("..", "..", "registry", "signature", "testdata", "keys", "P-256.pem"))
+	if err != nil {
+		return nil, err
+	}
+	signer, err := signature.ParseSigner(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	return registry.SignFiles(signer, m, []registry.File{f})
+}
+
 func number(t registry.Tenant, m registry.Model, n registry.Number) registry.Ref {
 	return registry.Ref{Tenant: t, Model: m, Selector: registry.Selector{Number: n}}
 }
@@ -208,6 +229,15 @@ func inventory(t *testing.T, c *client.Client, tenant registry.Tenant) []string 
 				label = *v.Label
 			}
 			say("%s:%d %q %s %q %v", m.Model, v.Version, label, v.State, v.Description, v.Files)
+			if v.State == registry.StateActive {
+				shown, err := c.Version(t.Context(), v.Ref())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if shown.Signature.State != registry.SignatureNone {
+					say("%s:%d is signed: %s by %s", m.Model, v.Version, shown.Signature.State, shown.Signature.KeyID)
+				}
+			}
 		}
 	}
 	slices.Sort(lines)

@@ -181,6 +181,7 @@ func TestHostileStatements(t *testing.T) {
 		{"null", func(object) any { return nil }, signature.ErrMalformed},
 		{"a number for a name", func(s object) any { resource(s, 1)["name"] = 7; return s }, signature.ErrMalformed},
 	}
+	t.Logf("signature.statements %d", len(tests))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			data := f.encode(f.signed(f.encode(test.change(f.statement()))))
@@ -357,6 +358,7 @@ func TestHostileBundles(t *testing.T) {
 		{"no object", func(object) any { return "bundle" }, signature.ErrMalformed},
 		{"a list of bundles", func(b object) any { return []any{b} }, signature.ErrMalformed},
 	}
+	t.Logf("signature.bundles %d", len(tests))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			data := f.encode(test.change(maps.Clone(f.bundle(payload, sig))))
@@ -415,6 +417,7 @@ func TestHostileChains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("signature.chains %d", len(tests))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			own := issue(t, test.from, test.usage)
