@@ -60,11 +60,15 @@ func (c tenantCreateCommand) Run(ctx context.Context, p *program) error {
 type tenantSetCommand struct {
 	Tenant registry.Tenant `arg:"" placeholder:"TENANT" help:"The tenant."`
 	tenantFlags
+	trustFlags
 }
 
 // Run changes a tenant.
 func (c tenantSetCommand) Run(ctx context.Context, p *program) error {
 	change := c.change()
+	if c.trustFlags.given() {
+		return c.setTrust(ctx, p, c.Tenant, change)
+	}
 	if change.Description == nil && change.Tags == nil && change.Limits == nil {
 		return usage("for example --description 'fraud team', or --limit requests_per_second=100", "nothing was said that is to be changed")
 	}
@@ -117,6 +121,7 @@ func (p *program) showTenant(info *registry.TenantInfo) error {
 		t.add("tag "+name, info.Tags[name])
 	}
 	p.addLimits(&t, info)
+	addTrust(&t, info.Signatures)
 	return p.print(t)
 }
 

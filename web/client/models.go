@@ -67,12 +67,14 @@ func (c *Client) Tenant(ctx context.Context, t registry.Tenant) (*registry.Tenan
 	return info, c.fetch(ctx, &request{method: "GET", path: tenantPath(t), repeatable: true}, info)
 }
 
-// SetSignatures says whose signatures a tenant trusts, for who may change no more of it.
-func (c *Client) SetSignatures(ctx context.Context, t registry.Tenant, policy registry.SignaturePolicy) (*registry.TenantInfo, error) {
+// SetSignatures says whose signatures a tenant trusts, for who may change no more of it. A
+// revision (nil: any) is the condition.
+func (c *Client) SetSignatures(ctx context.Context, t registry.Tenant, policy registry.SignaturePolicy, revision *int64) (*registry.TenantInfo, error) {
 	r, err := (&request{method: "PUT", path: tenantPath(t, "signatures")}).withJSON(policy)
 	if err != nil {
 		return nil, err
 	}
+	r.expect(revision)
 	info := new(registry.TenantInfo)
 	return info, c.fetch(ctx, r, info)
 }
