@@ -4,7 +4,8 @@
 // A request passes, in this order: its path is decoded once (path.go), the table finds
 // its route, the caller is known and allowed (access.go), the announced size is
 // admissible. Only then a handler runs, and only the handler reads the body or asks the
-// store. What a handler returns as an error becomes the answer; if part of an answer is
+// store, which before it was asked at most for a key that this node did not know
+// (keyring.go). What a handler returns as an error becomes the answer; if part of an answer is
 // on its way already, the connection breaks, so that a half never looks like a whole.
 package web
 
