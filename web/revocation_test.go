@@ -108,7 +108,7 @@ func code(w *httptest.ResponseRecorder) string {
 func TestRevocation(t *testing.T) {
 	trials := 30
 	if os.Getenv("MODELBUCKET_TEST_LONG") == "1" {
-		trials = 5000
+		trials = 1000
 	}
 	lines := []struct {
 		name string
