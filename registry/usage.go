@@ -142,15 +142,15 @@ func (r *Registry) countTenant(ctx context.Context, t Tenant) (amount, error) {
 			return amount{}, fmt.Errorf("count what %s has: %w", t, err)
 		}
 		for _, o := range page.Objects {
-			name, rest, _ := strings.Cut(o.Key[len(tenantPrefix(t)):], "/")
+			name, _, _ := strings.Cut(o.Key[len(tenantPrefix(t)):], "/")
 			if strings.HasPrefix(name, "_") {
 				continue // of the tenant itself
 			}
 			sum.bytes += o.Size
-			if !strings.HasPrefix(rest, "_versions/") {
+			s := series{t, Model(name)}
+			if !strings.HasPrefix(o.Key, s.versionsPrefix()) {
 				continue
 			}
-			s := series{t, Model(name)}
 			switch l := s.locate(o.Key); {
 			case l.kind == kindRecord && l.number > through[s.model]:
 				at = recordID{s, l.number}
