@@ -20,6 +20,7 @@ const (
 	LimitEvents      LimitName = "events_per_second" // judged or trained on
 	LimitKeyRequests LimitName = "key_requests_per_second"
 	LimitKeyEvents   LimitName = "key_events_per_second" // as above, of each key alone
+	LimitBodyRate    LimitName = "body_bytes_per_second" // while others are served, too
 	LimitUploads     LimitName = "uploads"               // under way at once on one node
 	LimitUploadBytes LimitName = "upload_bytes"          // of one upload or training
 	LimitCachedBytes LimitName = "cached_bytes"          // of detectors in one node's memory
@@ -31,7 +32,7 @@ const (
 func LimitNames() []LimitName {
 	return []LimitName{
 		LimitRequests, LimitEvents, LimitKeyRequests, LimitKeyEvents,
-		LimitUploads, LimitUploadBytes, LimitCachedBytes, LimitVersions, LimitStoredBytes,
+		LimitBodyRate, LimitUploads, LimitUploadBytes, LimitCachedBytes, LimitVersions, LimitStoredBytes,
 	}
 }
 
@@ -124,7 +125,7 @@ func ParseLimit(text string) (name LimitName, limit *Limit, err error) {
 		return name, limit, nil
 	}
 	number, unit, units := value, int64(1), ""
-	if strings.HasSuffix(string(name), "_bytes") {
+	if strings.Contains(string(name), "_bytes") {
 		units = ", or one of KiB, MiB, GiB or TiB"
 		for i, suffix := range []string{"KiB", "MiB", "GiB", "TiB"} {
 			if cut, ok := strings.CutSuffix(value, suffix); ok {

@@ -22,6 +22,7 @@ const (
 // errors are problems that put the blame where it belongs: a store that reads from it
 // returns them as they are.
 type requestBody struct {
+	c       *call
 	body    io.ReadCloser
 	control *http.ResponseController
 	limit   int64    // in bytes; negative: none
@@ -42,6 +43,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.wait(p)
 	b.n += int64(n)
+	if b.err = b.c.paceBody(n); b.err != nil {
+		return 0, b.err
+	}
 	if b.held != nil {
 		if b.err = b.held.reach(b.factor * b.n); b.err != nil {
 			return 0, b.err

@@ -65,7 +65,7 @@ func (c *call) confine(t registry.Tenant) {
 
 // body is the request's body with a limit, in bytes.
 func (c *call) body(limit int64) *requestBody {
-	return &requestBody{body: c.r.Body, control: c.w.control, limit: limit, left: bodyPause}
+	return &requestBody{c: c, body: c.r.Body, control: c.w.control, limit: limit, left: bodyPause}
 }
 
 // query is a request's query, all of whose parameters are known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ const (
 	learnPause = time.Second            // after limits could not be read
 	learnTime  = 10 * time.Second       // that reading them may take
 	maxRation  = 10_000                 // tenants, and keys of each, that are remembered
+	missCost   = 10                     // requests that one counts for which was the caller's mistake
+	company    = time.Second            // a tenant is alone after so long without another's requests
 )
 
 // rations are what the tenants of a node have left.
@@ -40,8 +43,10 @@ type rations struct {
 	life     context.Context
 	end      context.CancelFunc
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below
 	tenants map[registry.Tenant]*ration
+	last    registry.Tenant // who was seen last
+	mixed   time.Time       // when he was another than before
 }
 
 // ration is what a tenant has left.
@@ -59,7 +64,7 @@ type ration struct {
 }
 
 // rates are those of a tenant, or of one key.
-type rates struct{ requests, events rate }
+type rates struct{ requests, events, bytes rate }
 
 func newRations(r *registry.Registry) *rations {
 	s := &rations{
@@ -97,6 +102,16 @@ func (s *rations) of(t registry.Tenant) *ration {
 		s.tenants[t] = l
 	}
 	return l
+}
+
+// company tells whether other tenants than this one are served, too.
+func (s *rations) company(t registry.Tenant, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t != s.last {
+		s.last, s.mixed = t, now
+	}
+	return now.Sub(s.mixed) < company
 }
 
 // key is what a key has left; l.mu is held.
@@ -163,6 +178,7 @@ func (s *Server) ration(c *call, route Route) error {
 	limits, fresh := s.registry.KnownLimits(l.tenant)
 	c.share = &share{l, c.who.Name, !fresh && l.tenant != ""}
 	now := time.Now()
+	s.rations.company(l.tenant, now)
 	l.mu.Lock()
 	dues, n := l.dues(c.who.Name, limits, true, route.body == eventBody || route.Permission == Train)
 	longest, wait := longest(dues[:n], now)
@@ -287,6 +303,51 @@ func (p *share) owe(events int) (due, time.Duration) {
 		d.rate.spend(int64(events), now)
 	}
 	return longest(dues[:n], now)
+}
+
+// miss makes a request that was the caller's mistake cost what it may have: an answer
+// from the bucket, that there is nothing.
+func (p *share) miss(err error) {
+	if p == nil || err == nil {
+		return
+	}
+	switch status := ProblemOf(err).Status; {
+	case status < 400 || status >= 500:
+		return
+	case status == http.StatusConflict || status == http.StatusPreconditionFailed || status == http.StatusTooManyRequests:
+		return // who is overtaken, or too fast, tries again
+	}
+	l := p.ration
+	limits, _ := l.all.registry.KnownLimits(l.tenant)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	dues, n := l.dues(p.who, limits, true, false)
+	for _, d := range dues[:n] {
+		d.rate.spend(missCost-1, time.Now())
+	}
+}
+
+// paceBody slows a body down whose n bytes have come: it waits until more may, if there
+// is anybody else who would wait for it.
+func (c *call) paceBody(n int) error {
+	if c.share == nil || n == 0 {
+		return nil
+	}
+	l, now := c.share.ration, time.Now()
+	limits, _ := l.all.registry.KnownLimits(l.tenant)
+	limit := limits.Of(registry.LimitBodyRate)
+	if limit < 0 || limit > 0 && !l.all.company(l.tenant, now) {
+		return nil
+	}
+	l.mu.Lock()
+	bytes := l.whole.bytes.of(limit)
+	bytes.spend(int64(n), now)
+	wait := bytes.wait(now)
+	l.mu.Unlock()
+	if wait == never {
+		return l.all.tooMany(c, l.tenant, registry.LimitBodyRate, limit, longestRetry)
+	}
+	return pause(c.r.Context(), wait)
 }
 
 // pace is spend for a stream: it waits until the next events may be judged.

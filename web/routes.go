@@ -178,45 +178,52 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 			}
 			x.who = c.who
 		}
-		if err := s.named(c, route, names, values); err != nil {
-			return err
-		}
-		if err := authorise(c.who, route.Permission, c.tenant); err != nil {
-			return err
-		}
-		if route.Aliases && c.r.URL.Query().Has("alias") {
-			if err := authorise(c.who, AliasWrite, c.tenant); err != nil {
-				return err
-			}
-		}
-		if scope := route.scope(c); scope != "" {
-			c.confine(scope)
-		}
-		if err := admitEncoding("body", textproto.MIMEHeader(c.r.Header)); err != nil {
-			return err
-		}
-		if route.counted() {
-			held, err := c.enter(s.works.calls, 1)
-			if err != nil {
-				return err
-			}
-			defer held.leave()
-		}
-		limit := s.bodyLimit(route.body)
-		if limit >= 0 && c.r.ContentLength > limit {
-			return tooLarge(limit)
-		}
-		if route.body == noBody && c.r.ContentLength != 0 {
-			if _, err := io.Copy(io.Discard, c.body(limit)); err != nil {
-				return err
-			}
-		}
-		err := route.handle(s, c)
+		err := s.named(c, route, names, values)
 		if err == nil {
-			c.share.learn()
+			err = s.perform(c, route)
 		}
+		c.share.miss(err)
 		return err
 	}
+}
+
+// perform does what a request asks for whose time has come.
+func (s *Server) perform(c *call, route Route) error {
+	if err := authorise(c.who, route.Permission, c.tenant); err != nil {
+		return err
+	}
+	if route.Aliases && c.r.URL.Query().Has("alias") {
+		if err := authorise(c.who, AliasWrite, c.tenant); err != nil {
+			return err
+		}
+	}
+	if scope := route.scope(c); scope != "" {
+		c.confine(scope)
+	}
+	if err := admitEncoding("body", textproto.MIMEHeader(c.r.Header)); err != nil {
+		return err
+	}
+	if route.counted() {
+		held, err := c.enter(s.works.calls, 1)
+		if err != nil {
+			return err
+		}
+		defer held.leave()
+	}
+	limit := s.bodyLimit(route.body)
+	if limit >= 0 && c.r.ContentLength > limit {
+		return tooLarge(limit)
+	}
+	if route.body == noBody && c.r.ContentLength != 0 {
+		if _, err := io.Copy(io.Discard, c.body(limit)); err != nil {
+			return err
+		}
+	}
+	err := route.handle(s, c)
+	if err == nil {
+		c.share.learn()
+	}
+	return err
 }
 
 // named parses the names in the path, and lets the request in when its time has come: a

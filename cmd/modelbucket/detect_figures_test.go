@@ -171,7 +171,7 @@ func ask(b *testing.B, method, target, kind string, body []byte) []byte {
 // trainedNode is a node with the detector acme/edge of 20,000 events, and its file.
 func trainedNode(b *testing.B, env []string, store string) (n *testNode, file []byte) {
 	b.Helper()
-	n = benchNode(b, env, store, "--insecure", "--limit=requests_per_second=unlimited", "--limit=events_per_second=unlimited")
+	n = benchNode(b, env, store, "--insecure")
 	model := n.URL + "/v1/tenants/acme/models/edge"
 	ask(b, "POST", model+"/train", "application/json", networkEvents(20_000))
 	return n, ask(b, "GET", model+"/versions/1/files/model.joblib", "", nil)

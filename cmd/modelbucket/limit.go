@@ -32,8 +32,9 @@ func (e bareInvalid) Error() string {
 // leave the others theirs on two cores.
 func nodeLimits() registry.Limits {
 	return registry.Limits{
-		registry.LimitRequests: 1000,
-		registry.LimitEvents:   100_000,
+		registry.LimitRequests: 500,
+		registry.LimitEvents:   25_000,
+		registry.LimitBodyRate: 8 << 20,
 		registry.LimitUploads:  4,
 	}
 }
@@ -42,8 +43,14 @@ func nodeLimits() registry.Limits {
 func limitsOf(given []limitFlag) registry.Limits {
 	limits := nodeLimits()
 	for _, f := range given {
-		if f.limit != nil {
+		limit, bounded := nodeLimits()[f.name]
+		switch {
+		case f.limit != nil:
 			limits[f.name] = *f.limit
+		case bounded:
+			limits[f.name] = limit
+		default:
+			delete(limits, f.name)
 		}
 	}
 	return limits

@@ -35,9 +35,16 @@ func startNode(folder, name string, env []string, flags ...string) (*testNode, e
 	return n, nil
 }
 
-// launchNode starts a node and does not wait for it.
+// rateLimits are what bounds the rates of a node's tenants.
+var rateLimits = []string{"requests_per_second", "events_per_second", "body_bytes_per_second"}
+
+// launchNode starts a node and does not wait for it. It takes all that it is sent, unless
+// a flag says else.
 func launchNode(folder, name string, env []string, flags ...string) (*testNode, error) {
 	n := &testNode{log: filepath.Join(folder, name+".log"), said: make(chan error, 1)}
+	for _, name := range rateLimits {
+		flags = append([]string{"--limit=" + name + "=unlimited"}, flags...)
+	}
 	n.process = exec.Command("bash", append([]string{"-c", `exec modelbucket serve --json --listen=127.0.0.1:0 "$@"`, "serve"}, flags...)...)
 	n.process.Dir, n.process.Env = folder, env
 	log, err := os.Create(n.log)
