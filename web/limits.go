@@ -28,6 +28,7 @@ const (
 	learnPause = time.Second            // after limits could not be read
 	learnTime  = 10 * time.Second       // that reading them may take
 	maxRation  = 10_000                 // tenants, and keys of each, that are remembered
+	eventBytes = 100                    // of a body are taken for an event until it is counted
 	missCost   = 10                     // requests that one counts for which was the caller's mistake
 	company    = time.Second            // a tenant is alone after so long without another's requests
 )
@@ -46,7 +47,8 @@ type rations struct {
 	mu      sync.Mutex // guards all below
 	tenants map[registry.Tenant]*ration
 	last    registry.Tenant // who was seen last
-	mixed   time.Time       // when he was another than before
+	seen    time.Time       // when that was
+	mixed   time.Time       // when one was seen soon after another
 }
 
 // ration is what a tenant has left.
@@ -108,9 +110,10 @@ func (s *rations) of(t registry.Tenant) *ration {
 func (s *rations) company(t registry.Tenant, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t != s.last {
-		s.last, s.mixed = t, now
+	if t != s.last && now.Sub(s.seen) < company {
+		s.mixed = now
 	}
+	s.last, s.seen = t, now
 	return now.Sub(s.mixed) < company
 }
 
@@ -129,9 +132,10 @@ func (l *ration) key(name string) *rates {
 
 // share is what a request has of its tenant's ration; that of nil has no end.
 type share struct {
-	ration *ration
-	who    string
-	stale  bool // it is time to ask for the limits
+	ration   *ration
+	who      string
+	stale    bool // it is time to ask for the limits
+	reserved int  // events that are paid for, and not counted yet
 }
 
 // A due is a rate that bounds a request.
@@ -176,11 +180,12 @@ func (s *Server) ration(c *call, route Route) error {
 	}
 	l := s.rations.of(c.worker())
 	limits, fresh := s.registry.KnownLimits(l.tenant)
-	c.share = &share{l, c.who.Name, !fresh && l.tenant != ""}
+	c.share = &share{ration: l, who: c.who.Name, stale: !fresh && l.tenant != ""}
 	now := time.Now()
 	s.rations.company(l.tenant, now)
 	l.mu.Lock()
-	dues, n := l.dues(c.who.Name, limits, true, route.body == eventBody || route.Permission == Train)
+	events := route.body == eventBody || route.Permission == Train
+	dues, n := l.dues(c.who.Name, limits, true, events)
 	longest, wait := longest(dues[:n], now)
 	if wait > soon {
 		defer l.mu.Unlock()
@@ -189,6 +194,10 @@ func (s *Server) ration(c *call, route Route) error {
 	dues, n = l.dues(c.who.Name, limits, true, false)
 	for _, d := range dues[:n] {
 		d.rate.spend(1, now)
+	}
+	if length := c.r.ContentLength; events && length > 0 {
+		c.share.reserved = int(min(length/eventBytes, maxEvents))
+		l.spend(c.who.Name, limits, c.share.reserved, now)
 	}
 	l.mu.Unlock()
 	if wait == 0 {
@@ -296,34 +305,54 @@ func (p *share) owe(events int) (due, time.Duration) {
 	}
 	l, now := p.ration, time.Now()
 	limits, _ := l.all.registry.KnownLimits(l.tenant)
+	counted := min(events, p.reserved)
+	p.reserved -= counted
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	dues, n := l.dues(p.who, limits, false, true)
+	return l.spend(p.who, limits, events-counted, now)
+}
+
+// spend takes events out of a key's ration, and tells how long the next have to wait.
+// l.mu is held.
+func (l *ration) spend(who string, limits registry.Limits, events int, now time.Time) (due, time.Duration) {
+	dues, n := l.dues(who, limits, false, true)
 	for _, d := range dues[:n] {
 		d.rate.spend(int64(events), now)
 	}
 	return longest(dues[:n], now)
 }
 
-// miss makes a request that was the caller's mistake cost what it may have: an answer
-// from the bucket, that there is nothing.
-func (p *share) miss(err error) {
-	if p == nil || err == nil {
+// settle gives back what was reserved and not spent. A request that was the caller's
+// mistake costs what it may have: an answer from the bucket, that there is nothing.
+func (p *share) settle(err error) {
+	mistake := mistaken(err)
+	if p == nil || p.reserved == 0 && !mistake {
 		return
 	}
-	switch status := ProblemOf(err).Status; {
-	case status < 400 || status >= 500:
-		return
-	case status == http.StatusConflict || status == http.StatusPreconditionFailed || status == http.StatusTooManyRequests:
-		return // who is overtaken, or too fast, tries again
-	}
-	l := p.ration
+	l, now := p.ration, time.Now()
 	limits, _ := l.all.registry.KnownLimits(l.tenant)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	dues, n := l.dues(p.who, limits, true, false)
-	for _, d := range dues[:n] {
-		d.rate.spend(missCost-1, time.Now())
+	l.spend(p.who, limits, -p.reserved, now)
+	if mistake {
+		dues, n := l.dues(p.who, limits, true, false)
+		for _, d := range dues[:n] {
+			d.rate.spend(missCost-1, now)
+		}
+	}
+}
+
+// mistaken tells whether an error is the caller's mistake. Who is overtaken, or too fast,
+// makes none when he tries again.
+func mistaken(err error) bool {
+	if err == nil {
+		return false
+	}
+	switch status := ProblemOf(err).Status; status {
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests:
+		return false
+	default:
+		return status >= 400 && status < 500
 	}
 }
 

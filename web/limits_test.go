@@ -311,6 +311,107 @@ func TestEventRate(t *testing.T) {
 	})
 }
 
+// TestEventsUnderWay: of bodies that come at once, those beyond the rate are refused
+// before any is judged; and what was announced for more events than there were is given
+// back, as by a body that is refused.
+func TestEventsUnderWay(t *testing.T) {
+	atDesk(t, `{"events_per_second":1000}`, func(d *desk) {
+		body := `[` + strings.Repeat(`{"packet_count":2.00000000000000000000},`, 3999) + oneEvent + `]`
+		slow, send := io.Pipe()
+		answer := make(chan *httptest.ResponseRecorder)
+		go func() {
+			r := httptest.NewRequestWithContext(d.Context(), "POST", "http://localhost"+path("acme", "/detect"), slow)
+			r.Header.Set("Authorization", "Bearer "+d.tokens["acme"])
+			r.Header.Set("Content-Type", "application/json")
+			r.ContentLength = int64(len(body))
+			w := httptest.NewRecorder()
+			d.server.ServeHTTP(w, r)
+			answer <- w
+		}()
+		synctest.Wait()
+		refused(d.T, d.send("acme2", "POST", path("acme", "/detect"), "application/json", unread{d.T}), "events_per_second")
+		io.WriteString(send, body)
+		send.Close()
+		decode(d.T, <-answer, 200, nil)
+		if seconds := refused(d.T, d.detect("acme", "acme"), "events_per_second"); seconds != 3 && seconds != 4 {
+			d.Errorf("Retry-After %d after 4,000 events of 1,000, want 3 or 4", seconds)
+		}
+		time.Sleep(4 * time.Second)
+		for range 3 {
+			wide := `[{"packet_count":2,"note":"` + strings.Repeat("x", 150_000) + `"}]`
+			decode(d.T, d.ask("acme", "POST", path("acme", "/detect"), "application/json", wide), 200, nil)
+			decode(d.T, d.ask("acme", "POST", path("acme", "/detect"), "application/json", wide[:150_000]), 400, nil)
+		}
+	})
+}
+
+// TestMistakesCost: who asks for what is not there, or badly, may do so ten times more
+// rarely; and is not made to wait for having been overtaken.
+func TestMistakesCost(t *testing.T) {
+	atDesk(t, `{"requests_per_second":20}`, func(d *desk) {
+		for range 3 {
+			decode(d.T, d.ask("acme", "GET", path("acme", "/versions/7"), "", ""), 404, nil)
+		}
+		refused(d.T, d.detect("acme", "acme"), "requests_per_second")
+		time.Sleep(2 * time.Second)
+		decode(d.T, d.ask("acme", "GET", path("acme", "/versions/_x"), "", ""), 400, nil)
+		decode(d.T, d.ask("acme", "GET", "/v1/tenants/bolt/models/fraud", "", ""), 404, nil)
+		decode(d.T, d.ask("acme", "POST", path("acme", "/detect"), "application/json", `{`), 400, nil)
+		refused(d.T, d.detect("acme", "acme"), "requests_per_second")
+		time.Sleep(2 * time.Second)
+		for range 10 {
+			decode(d.T, d.ask("acme", "PUT", path("acme", "/aliases/live"), "application/json", `{"version":1,"expect":7}`), 412, nil)
+		}
+		decode(d.T, d.detect("acme", "acme"), 200, nil)
+	})
+}
+
+// TestBodyRate: the bodies of a tenant are slowed down together, as long as another tenant
+// asks for anything.
+func TestBodyRate(t *testing.T) {
+	atDesk(t, `{"body_bytes_per_second":1000000}`, func(d *desk) {
+		upload := func(uploads int) time.Duration {
+			began := time.Now()
+			var all sync.WaitGroup
+			for range uploads {
+				all.Go(func() {
+					decode(d.T, d.ask("acme", "POST", path("acme", "/versions"), "application/octet-stream", strings.Repeat("x", 3_000_000)), 201, nil)
+				})
+			}
+			all.Wait()
+			return time.Since(began)
+		}
+		time.Sleep(company)
+		if took := upload(1); took > time.Second/2 {
+			d.Errorf("alone: %v for 3 MB", took)
+		}
+		stop := make(chan struct{})
+		var neighbour sync.WaitGroup
+		neighbour.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Millisecond):
+					decode(d.T, d.detect("bolt", "bolt"), 200, nil)
+				}
+			}
+		})
+		time.Sleep(company)
+		if took := upload(2); took < 4*time.Second || took > 7*time.Second {
+			d.Errorf("beside another: %v for 6 MB at 1 MB a second, the first of which may come at once", took)
+		}
+		close(stop)
+		neighbour.Wait()
+		d.limit(`{"body_bytes_per_second":0}`)
+		w := d.ask("acme", "POST", path("acme", "/versions"), "application/octet-stream", "x")
+		refused(d.T, w, "body_bytes_per_second")
+	})
+}
+
+// company is for how long a tenant has company after another's request.
+const company = time.Second
+
 // TestStreamIsPaced: a stream of events goes on at the rate that its tenant may have, for
 // as long as it likes.
 func TestStreamIsPaced(t *testing.T) {

@@ -182,7 +182,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if err == nil {
 			err = s.perform(c, route)
 		}
-		c.share.miss(err)
+		c.share.settle(err)
 		return err
 	}
 }
