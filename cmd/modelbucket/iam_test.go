@@ -233,6 +233,9 @@ func readOnlyNode(t *testing.T, store string) {
 	if code, said := modelbucket(t, "--server", n.URL, "verify", "--all"); code != 0 {
 		t.Errorf("verify ends with %d: %s", code, said)
 	}
+	if code, said := modelbucket(t, "--server", n.URL, "show", "acme/edge:99"); code != exitNotFound {
+		t.Errorf("show of what is not there, which is not what one may not see, ends with %d: %s", code, said)
+	}
 	if code, said := modelbucket(t, "--server", n.URL, "push", "acme/edge", absolute(t, "demo/events.json")); code != exitFailed || !strings.Contains(said, "read only") {
 		t.Errorf("push ends with %d: %s", code, said)
 	}
