@@ -87,7 +87,9 @@ func newRations(r *registry.Registry) *rations {
 
 // close ends what goes on behind requests, and waits for it.
 func (s *rations) close() {
+	s.mu.Lock() // a request that goes on until now asks for nothing more
 	s.end()
+	s.mu.Unlock()
 	s.asking.Wait()
 }
 
@@ -279,6 +281,12 @@ func (p *share) learn() {
 	case s.slots <- struct{}{}:
 	default:
 		return // the next request tries again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() != nil {
+		<-s.slots
+		return
 	}
 	l.asking = true
 	s.asking.Go(func() {
