@@ -182,6 +182,9 @@ func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c A
 	if err := r.writable(); err != nil {
 		return nil, err
 	}
+	if err := checkNote(c.Note); err != nil {
+		return nil, err
+	}
 	s := series{t, m}
 	if err := r.promotable(ctx, s, c.To); err != nil {
 		return nil, err
@@ -314,6 +317,9 @@ func (r *Registry) unlessDeleted(ctx context.Context, s series, n Number) (Numbe
 // when the alias is made anew.
 func (r *Registry) DeleteAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
 	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	if err := checkNote(c.Note); err != nil {
 		return nil, err
 	}
 	s := series{t, m}

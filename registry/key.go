@@ -138,18 +138,24 @@ type NewKey struct {
 
 const maxNote = 1 << 10 // bytes
 
+// checkNote bounds what is said of a change: it is kept, and read with what was changed.
+func checkNote(note string) error {
+	if len(note) > maxNote {
+		return fmt.Errorf("%w: the note has %d bytes, it may have %d", ErrTooLarge, len(note), maxNote)
+	}
+	return nil
+}
+
 func (k NewKey) check(now time.Time) error {
 	switch {
 	case k.Role.Letter() == 0:
 		return fmt.Errorf("%w: a key needs a role", ErrInvalid)
 	case k.Role == Operator && k.Tenant != "":
 		return fmt.Errorf("%w: an operator is one for all tenants, and this key is to be one of %s", ErrInvalid, k.Tenant)
-	case len(k.Note) > maxNote:
-		return fmt.Errorf("%w: the note has %d bytes, it may have %d", ErrTooLarge, len(k.Note), maxNote)
 	case k.ExpiresAt != nil && !k.ExpiresAt.After(now):
 		return fmt.Errorf("%w: the key would expire at %s, which is over", ErrInvalid, k.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	return nil
+	return checkNote(k.Note)
 }
 
 // CreateKey makes a key and returns it with its token, which is to be had only here: the

@@ -170,7 +170,7 @@ func (m *matrix) collects(t *testing.T, f fault, proxy *blobtest.Proxy) (end str
 	may := []string{endOK}
 	switch {
 	case f.kind == blobtest.Hang || f.kind == blobtest.CommitThenHang:
-		may = []string{endOK, endGone}
+		may = []string{endOK, endGone, "unavailable"} // whose patience ends first
 	case f.always && f.onBody:
 		may = []string{endOK, "unavailable"}
 	case f.always || f.kind == blobtest.Answer403:
