@@ -27,7 +27,7 @@ type envelope struct {
 // formatVersion is the highest format that this program reads, and the one it writes.
 const formatVersion = 1
 
-// maxObject bounds every JSON object that is read, in bytes.
+// maxObject bounds every JSON object, in bytes: what is larger is neither read nor written.
 const maxObject = 8 << 20
 
 func hexSHA256(b []byte) string {
@@ -47,7 +47,10 @@ func seal(key string, body any) ([]byte, error) {
 	}
 	data := append(make([]byte, 0, len(head)+len(raw)+128), head...)
 	data = append(append(append(data, hexSHA256(raw)...), middle...), raw...)
-	return append(data, '}'), nil
+	if data = append(data, '}'); len(data) > maxObject {
+		return nil, fmt.Errorf("%w: %s would have %d bytes, it may have %d", ErrTooLarge, key, len(data), maxObject)
+	}
+	return data, nil
 }
 
 // An envelope is head, digest, middle, body and "}", without a space.

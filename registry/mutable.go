@@ -87,9 +87,6 @@ func update[T any, P mutable[T]](ctx context.Context, r *Registry, key, nonce st
 		if err != nil {
 			return nil, outcome(sent != nil, err)
 		}
-		if len(data) > maxObject { // nobody could read it
-			return nil, outcome(sent != nil, fmt.Errorf("%w: %s would have %d bytes, it may have %d", ErrTooLarge, key, len(data), maxObject))
-		}
 		_, lastErr = r.bucket.Put(ctx, key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data)), IfAbsent: old == nil, IfMatch: etag})
 		switch {
 		case lastErr == nil:
