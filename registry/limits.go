@@ -217,6 +217,12 @@ func (r *Registry) KnownLimits(t Tenant) (limits Limits, fresh bool) {
 	return r.options.Limits, false
 }
 
+// KnownLimit is one of KnownLimits; negative: there is none.
+func (r *Registry) KnownLimit(t Tenant, name LimitName) int64 {
+	limits, _ := r.KnownLimits(t)
+	return int64(limits.Of(name))
+}
+
 // learn takes note of a tenant's limits as they were at a time.
 func (r *Registry) learn(t Tenant, body *tenantBody, at time.Time) Limits {
 	k := known{limits: r.options.Limits, at: at}

@@ -134,7 +134,7 @@ func appendIdentity(dst []byte, v *registry.Version) []byte {
 func appendResults(c *call, held *holding, dst []byte, d *detector.Detector, events *detector.Reader, o detector.ScoreOptions) ([]byte, error) {
 	dst = append(dst, `"results":[`...)
 	summary, err := d.ScoreEvents(c.r.Context(), events, o, func(results []detector.Result) error {
-		c.share.spend(len(results))
+		c.share.owe(len(results))
 		for i := range results {
 			if results[i].Index == maxEvents {
 				return moreThanEvents()

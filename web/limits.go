@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -119,6 +118,12 @@ func (s *rations) company(t registry.Tenant, now time.Time) bool {
 	return now.Sub(s.mixed) < company
 }
 
+// limits are the tenant's, as far as the node knows them.
+func (l *ration) limits() registry.Limits {
+	limits, _ := l.all.registry.KnownLimits(l.tenant)
+	return limits
+}
+
 // key is what a key has left; l.mu is held.
 func (l *ration) key(name string) *rates {
 	k := l.keys[name]
@@ -130,14 +135,6 @@ func (l *ration) key(name string) *rates {
 		l.keys[name] = k
 	}
 	return k
-}
-
-// share is what a request has of its tenant's ration; that of nil has no end.
-type share struct {
-	ration   *ration
-	who      string
-	stale    bool // it is time to ask for the limits
-	reserved int  // events that are paid for, and not counted yet
 }
 
 // A due is a rate that bounds a request.
@@ -175,6 +172,13 @@ func longest(dues []due, now time.Time) (longest due, wait time.Duration) {
 	return longest, wait
 }
 
+// spend takes n out of each.
+func spend(dues []due, n int, now time.Time) {
+	for _, d := range dues {
+		d.rate.spend(int64(n), now)
+	}
+}
+
 // ration lets a request in when its time has come.
 func (s *Server) ration(c *call, route Route) error {
 	if route.spared(c.who) {
@@ -190,16 +194,22 @@ func (s *Server) ration(c *call, route Route) error {
 	dues, n := l.dues(c.who.Name, limits, true, events)
 	longest, wait := longest(dues[:n], now)
 	if wait > soon {
-		defer l.mu.Unlock()
-		return s.rations.refuse(c, l, longest, wait, now)
+		p, hold := s.rations.refuse(c, l, longest, wait, now)
+		l.mu.Unlock()
+		if hold {
+			defer s.rations.held.Add(-1)
+			if err := pause(c.r.Context(), holdTime); err != nil {
+				return err
+			}
+		}
+		return p
 	}
 	dues, n = l.dues(c.who.Name, limits, true, false)
-	for _, d := range dues[:n] {
-		d.rate.spend(1, now)
-	}
+	spend(dues[:n], 1, now)
 	if length := c.r.ContentLength; events && length > 0 {
 		c.share.reserved = int(min(length/eventBytes, maxEvents))
-		l.spend(c.who.Name, limits, c.share.reserved, now)
+		dues, n = l.dues(c.who.Name, limits, false, true)
+		spend(dues[:n], c.share.reserved, now)
 	}
 	l.mu.Unlock()
 	if wait == 0 {
@@ -221,32 +231,23 @@ func (r Route) spared(p Principal) bool {
 	return false
 }
 
-// refuse is the answer to a request that came too early. l.mu is held; it is let go of
-// while the answer is held back.
-func (s *rations) refuse(c *call, l *ration, d due, wait time.Duration, now time.Time) error {
+// refuse is the answer to a request that came too early, and whether it is to be held
+// back: it counts as held then. l.mu is held.
+func (s *rations) refuse(c *call, l *ration, d due, wait time.Duration, now time.Time) (p *Problem, hold bool) {
 	s.refused.WithLabelValues(string(d.name)).Inc()
 	retry := d.rate.retry(wait, now)
 	if c.w.quiet = now.Sub(l.logged) < logPause; !c.w.quiet {
 		l.logged = now
 	}
-	limit := d.rate.limit
-	if l.told.of(freely).wait(now) == 0 {
-		l.told.spend(1, now)
-		return s.tooMany(c, l.tenant, d.name, limit, retry)
-	}
-	if s.held.Add(1) > maxHeld {
+	if told := l.told.of(freely); told.wait(now) == 0 {
+		told.spend(1, now)
+	} else if s.held.Add(1) <= maxHeld {
+		hold, retry = true, max(shortestRetry, retry-holdTime)
+	} else {
 		s.held.Add(-1)
 		c.w.Header().Set("Connection", "close")
-		return s.tooMany(c, l.tenant, d.name, limit, retry)
 	}
-	l.mu.Unlock()
-	err := pause(c.r.Context(), holdTime)
-	l.mu.Lock()
-	s.held.Add(-1)
-	if err != nil {
-		return err
-	}
-	return s.tooMany(c, l.tenant, d.name, limit, max(shortestRetry, retry-holdTime))
+	return s.tooMany(c, l.tenant, d.name, d.rate.limit, retry), hold
 }
 
 // tooMany says which limit it was, and when to come again.
@@ -266,136 +267,6 @@ func (s *rations) tooMany(c *call, t registry.Tenant, name registry.LimitName, l
 	return p.hint("come again after %s s, or have an operator raise %s of tenant %s", seconds, name, t).set("Retry-After", seconds)
 }
 
-// learn has the limits of the tenant read, if it is time, behind the request.
-func (p *share) learn() {
-	if p == nil || !p.stale {
-		return
-	}
-	l, s := p.ration, p.ration.all
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.asking || time.Now().Before(l.again) {
-		return
-	}
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		return // the next request tries again
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.life.Err() != nil {
-		<-s.slots
-		return
-	}
-	l.asking = true
-	s.asking.Go(func() {
-		ctx, cancel := context.WithTimeout(s.life, learnTime)
-		defer cancel()
-		_, err := s.registry.Limits(ctx, l.tenant)
-		<-s.slots
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.asking = false
-		if err != nil { // what was known last goes on to count
-			l.again = time.Now().Add(learnPause)
-		}
-	})
-}
-
-// spend takes events that were judged, or trained on, out of the ration.
-func (p *share) spend(events int) { p.owe(events) }
-
-// owe is spend, and tells how long the next events have to wait.
-func (p *share) owe(events int) (due, time.Duration) {
-	if p == nil {
-		return due{}, 0
-	}
-	l, now := p.ration, time.Now()
-	limits, _ := l.all.registry.KnownLimits(l.tenant)
-	counted := min(events, p.reserved)
-	p.reserved -= counted
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.spend(p.who, limits, events-counted, now)
-}
-
-// spend takes events out of a key's ration, and tells how long the next have to wait.
-// l.mu is held.
-func (l *ration) spend(who string, limits registry.Limits, events int, now time.Time) (due, time.Duration) {
-	dues, n := l.dues(who, limits, false, true)
-	for _, d := range dues[:n] {
-		d.rate.spend(int64(events), now)
-	}
-	return longest(dues[:n], now)
-}
-
-// settle gives back what was reserved and not spent. A request that was the caller's
-// mistake costs what it may have: an answer from the bucket, that there is nothing.
-func (p *share) settle(err error) {
-	mistake := mistaken(err)
-	if p == nil || p.reserved == 0 && !mistake {
-		return
-	}
-	l, now := p.ration, time.Now()
-	limits, _ := l.all.registry.KnownLimits(l.tenant)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spend(p.who, limits, -p.reserved, now)
-	if mistake {
-		dues, n := l.dues(p.who, limits, true, false)
-		for _, d := range dues[:n] {
-			d.rate.spend(missCost-1, now)
-		}
-	}
-}
-
-// mistaken tells whether an error is the caller's mistake. Who is overtaken, or too fast,
-// makes none when he tries again.
-func mistaken(err error) bool {
-	if err == nil {
-		return false
-	}
-	switch status := ProblemOf(err).Status; status {
-	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests:
-		return false
-	default:
-		return status >= 400 && status < 500
-	}
-}
-
-// paceBody slows a body down whose n bytes have come: it waits until more may, if there
-// is anybody else who would wait for it.
-func (c *call) paceBody(n int) error {
-	if c.share == nil || n == 0 {
-		return nil
-	}
-	l, now := c.share.ration, time.Now()
-	limits, _ := l.all.registry.KnownLimits(l.tenant)
-	limit := limits.Of(registry.LimitBodyRate)
-	if limit < 0 || limit > 0 && !l.all.company(l.tenant, now) {
-		return nil
-	}
-	l.mu.Lock()
-	bytes := l.whole.bytes.of(limit)
-	bytes.spend(int64(n), now)
-	wait := bytes.wait(now)
-	l.mu.Unlock()
-	if wait == never {
-		return l.all.tooMany(c, l.tenant, registry.LimitBodyRate, limit, longestRetry)
-	}
-	return pause(c.r.Context(), wait)
-}
-
-// pace is spend for a stream: it waits until the next events may be judged.
-func (c *call) pace(events int) error {
-	d, wait := c.share.owe(events)
-	if wait < never {
-		return pause(c.r.Context(), wait)
-	}
-	return c.share.ration.all.tooMany(c, c.share.ration.tenant, d.name, 0, longestRetry)
-}
-
 // pause waits, unless the context ends.
 func pause(ctx context.Context, wait time.Duration) error {
 	if wait <= 0 {
@@ -411,18 +282,12 @@ func pause(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// limitOf is a limit of a tenant as far as the node knows it; negative: there is none.
-func limitOf(r *registry.Registry, t registry.Tenant, name registry.LimitName) int64 {
-	limits, _ := r.KnownLimits(t)
-	return int64(limits.Of(name))
-}
-
 // uploadLimit is how large an upload or training of the tenant may be, in bytes, with
 // what may stand beside the files. One that announces more is refused. Nothing is asked:
 // after registry.Begin, which reads limits, it may be another.
 func (s *Server) uploadLimit(c *call, beside int64) (int64, error) {
 	limit := s.options.MaxUpload
-	if most := limitOf(s.registry, c.worker(), registry.LimitUploadBytes); most >= 0 {
+	if most := s.registry.KnownLimit(c.worker(), registry.LimitUploadBytes); most >= 0 {
 		limit = min(limit, most)
 	}
 	if limit += beside; c.r.ContentLength > limit {

@@ -26,20 +26,11 @@ func (s *Server) secureTrain(c *call) error {
 	if err != nil {
 		return err
 	}
-	key, err := c.idempotencyKey()
+	events, key, err := s.enterTraining(c)
 	if err != nil {
 		return err
 	}
-	limit, err := s.roomToTrain(c, key)
-	if err != nil {
-		return err
-	}
-	held, err := c.enterBody(s.works.training, 1)
-	if err != nil {
-		return err
-	}
-	defer held.leave()
-	events := c.heldBody(limit, held, 1)
+	defer events.held.leave()
 	var label registry.Label
 	trained, err := s.fit(c, events, detector.JSON, &trainBody{}, func(members []byte) error {
 		return DecodeJSON(members, &t)

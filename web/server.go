@@ -148,12 +148,12 @@ func New(o Options) (*Server, error) {
 	for _, host := range o.Hosts {
 		s.hosts = append(s.hosts, strings.ToLower(host))
 	}
-	s.works = newWorks(o.WorkBytes, func(t registry.Tenant) int64 { return limitOf(o.Registry, t, registry.LimitUploads) })
+	s.works = newWorks(o.WorkBytes, func(t registry.Tenant) int64 { return o.Registry.KnownLimit(t, registry.LimitUploads) })
 	s.rations = newRations(o.Registry)
 	s.own = append(s.own, s.rations.close)
 	s.answers.New = func() any { return new([]byte) }
 	if s.pool = o.Pool; s.pool == nil {
-		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{Share: func(t registry.Tenant) int64 { return limitOf(o.Registry, t, registry.LimitCachedBytes) }})
+		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{Share: func(t registry.Tenant) int64 { return o.Registry.KnownLimit(t, registry.LimitCachedBytes) }})
 		s.own = append(s.own, s.pool.Close)
 	}
 	if s.resolver = o.Resolver; s.resolver == nil {

@@ -42,20 +42,11 @@ func (s *Server) train(c *call) error {
 	if err := c.mayAlias(c.tenant, said.Aliases); err != nil {
 		return err
 	}
-	key, err := c.idempotencyKey()
+	body, key, err := s.enterTraining(c)
 	if err != nil {
 		return err
 	}
-	limit, err := s.roomToTrain(c, key)
-	if err != nil {
-		return err
-	}
-	held, err := c.enterBody(s.works.training, 1)
-	if err != nil {
-		return err
-	}
-	defer held.leave()
-	body := c.heldBody(limit, held, 1)
+	defer body.held.leave()
 	t, err := s.fit(c, body, format, &said, func(members []byte) error {
 		if len(c.r.URL.RawQuery) > 0 && string(members) != "{}" {
 			return problemf(codeBadRequest, "both the query and the body say what to train").hint("put %s into the body, beside network_data", shown(c.r.URL.RawQuery))
@@ -78,12 +69,29 @@ func (s *Server) train(c *call) error {
 	return s.created(c, v)
 }
 
+// enterTraining lets a training in: with its body, whose hold on memory is to be left,
+// and its idempotency key.
+func (s *Server) enterTraining(c *call) (body *requestBody, key string, err error) {
+	if key, err = c.idempotencyKey(); err != nil {
+		return nil, "", err
+	}
+	limit, err := s.roomToTrain(c, key)
+	if err != nil {
+		return nil, "", err
+	}
+	held, err := c.enterBody(s.works.training, 1)
+	if err != nil {
+		return nil, "", err
+	}
+	return c.heldBody(limit, held, 1), key, nil
+}
+
 // roomToTrain admits a training before its body is read, and is how large that may be, in
 // bytes. With a key the version may be there already, and then it needs no room.
 func (s *Server) roomToTrain(c *call, key string) (limit int64, err error) {
 	t := c.worker()
 	limit, err = s.uploadLimit(c, 0)
-	if err != nil || key != "" || limitOf(s.registry, t, registry.LimitVersions) < 0 && limitOf(s.registry, t, registry.LimitStoredBytes) < 0 {
+	if err != nil || key != "" || s.registry.KnownLimit(t, registry.LimitVersions) < 0 && s.registry.KnownLimit(t, registry.LimitStoredBytes) < 0 {
 		return limit, err
 	}
 	return limit, s.registry.Room(c.r.Context(), t, 0)
@@ -107,7 +115,7 @@ func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *t
 	if err != nil {
 		return nil, err
 	}
-	c.share.spend(set.Samples)
+	c.share.owe(set.Samples)
 	if members := events.Members(); members != nil {
 		text, err := json.Marshal(members)
 		if err != nil {

@@ -60,8 +60,7 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 		return nil, err
 	}
 	n.pool = detector.NewPool(n.registry, detector.PoolOptions{Bytes: o.cacheBytes, Share: func(t registry.Tenant) int64 {
-		limits, _ := n.registry.KnownLimits(t)
-		return int64(limits.Of(registry.LimitCachedBytes))
+		return n.registry.KnownLimit(t, registry.LimitCachedBytes)
 	}})
 	n.resolver = detector.NewResolver(n.registry, detector.ResolverOptions{MaxAge: o.latestMaxAge})
 	p.closers = append(p.closers, func() error {
