@@ -3,7 +3,6 @@ package web_test
 import (
 	"context"
 	"hash/crc32"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -29,8 +28,14 @@ type callers struct {
 // that were let in, keys are confirmed while they are used, and the rest is what requests
 // themselves need.
 type asked struct {
-	blob.Bucket
+	seen
 	keys, limits, rest atomic.Int64
+}
+
+func askedOf(b blob.Bucket) *asked {
+	a := &asked{}
+	a.seen = seen{b, a.count}
+	return a
 }
 
 func (a *asked) count(key string) {
@@ -57,36 +62,6 @@ func (a *asked) during(f func()) (calls int64) {
 	return calls
 }
 
-func (a *asked) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
-	a.count(key)
-	return a.Bucket.Get(ctx, key, r)
-}
-
-func (a *asked) Stat(ctx context.Context, key string) (blob.Object, error) {
-	a.count(key)
-	return a.Bucket.Stat(ctx, key)
-}
-
-func (a *asked) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
-	a.count(o.Prefix)
-	return a.Bucket.List(ctx, o)
-}
-
-func (a *asked) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (blob.Object, error) {
-	a.count(key)
-	return a.Bucket.Put(ctx, key, body, o)
-}
-
-func (a *asked) Delete(ctx context.Context, key string) error {
-	a.count(key)
-	return a.Bucket.Delete(ctx, key)
-}
-
-func (a *asked) AbortUploads(ctx context.Context, key string) error {
-	a.count(key)
-	return a.Bucket.AbortUploads(ctx, key)
-}
-
 const (
 	own     = "acme"
 	foreign = "evil"   // is there, and has the same models
@@ -97,7 +72,7 @@ const (
 func newCallers(t testing.TB) *callers {
 	t.Helper()
 	c := &callers{bucket: blobtest.NewFaulty(blob.NewMemory(), 1), tokens: map[string]string{"root": token}}
-	c.asked = &asked{Bucket: c.bucket}
+	c.asked = askedOf(c.bucket)
 	r, err := registry.Open(t.Context(), c.asked, registry.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func TestAttacks(t *testing.T) {
 type target struct {
 	*node
 	t      *testing.T
-	calls  atomic.Int64      // of the store: see counted
+	calls  atomic.Int64      // of the store, but for those that find out who a caller is, and those that write down what he tried
 	before map[string]string // what tenants had in the store
 }
 
@@ -96,7 +96,11 @@ func newTargetWith(t *testing.T, change func(*web.Options)) *target {
 	t.Helper()
 	x := &target{t: t}
 	memory := furnished(t)
-	bucket := blobtest.NewFaulty(&counted{memory, &x.calls}, 1)
+	bucket := blobtest.NewFaulty(seen{memory, func(key string) {
+		if !strings.HasPrefix(key, "_system/keys/") && !isAudit(key) {
+			x.calls.Add(1)
+		}
+	}}, 1)
 	x.node = serve(t, func(o *web.Options) {
 		r, err := registry.Open(t.Context(), bucket, registry.Options{})
 		if err != nil {
@@ -130,47 +134,9 @@ func furnished(t *testing.T) *blob.Memory {
 	return w.memory
 }
 
-// counted is a store whose calls are counted, but for those that find out who a caller is,
-// and those that write down what he tried.
-type counted struct {
-	blob.Bucket
-	calls *atomic.Int64
-}
-
-func (c *counted) see(key string) {
-	if !strings.HasPrefix(key, "_system/keys/") && !isAudit(key) {
-		c.calls.Add(1)
-	}
-}
-
 // isAudit tells whether a key is one of the trail's.
 func isAudit(key string) bool {
 	return strings.Contains("/"+key, "/_audit/") || strings.HasPrefix(key, "_system/audit/")
-}
-
-func (c *counted) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
-	c.see(key)
-	return c.Bucket.Get(ctx, key, r)
-}
-
-func (c *counted) Stat(ctx context.Context, key string) (blob.Object, error) {
-	c.see(key)
-	return c.Bucket.Stat(ctx, key)
-}
-
-func (c *counted) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
-	c.see(o.Prefix)
-	return c.Bucket.List(ctx, o)
-}
-
-func (c *counted) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (blob.Object, error) {
-	c.see(key)
-	return c.Bucket.Put(ctx, key, body, o)
-}
-
-func (c *counted) Delete(ctx context.Context, key string) error {
-	c.see(key)
-	return c.Bucket.Delete(ctx, key)
 }
 
 // key makes a key and returns its token. An empty tenant is all.

@@ -38,7 +38,7 @@ func newCluster(t *testing.T, nodes int, change func(*web.Options)) *cluster {
 	c := &cluster{t: t, memory: blob.NewMemory()}
 	for range nodes {
 		n := &clusterNode{callers: &callers{bucket: blobtest.NewFaulty(c.memory, 1), tokens: map[string]string{"root": token}}}
-		n.asked = &asked{Bucket: n.bucket}
+		n.asked = askedOf(n.bucket)
 		var err error
 		if n.registry, err = registry.Open(t.Context(), n.asked, registry.Options{}); err != nil {
 			t.Fatal(err)

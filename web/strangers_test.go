@@ -45,46 +45,23 @@ type world struct {
 
 // guarded is a store that counts the calls on what is bolt's.
 type guarded struct {
-	blob.Bucket
+	seen
 	touched *atomic.Int64
 }
 
-func (g *guarded) see(key string) {
-	if strings.HasPrefix(key, "bolt/") {
+func guardedOf(b blob.Bucket, touched *atomic.Int64) guarded {
+	return guarded{seen{b, func(key string) {
+		if strings.HasPrefix(key, "bolt/") {
+			touched.Add(1)
+		}
+	}}, touched}
+}
+
+func (g guarded) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
+	if strings.HasPrefix("bolt/", o.Prefix) && o.Limit != 1 { // one key of any: whether the store is there
 		g.touched.Add(1)
 	}
-}
-
-func (g *guarded) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Object, error) {
-	g.see(key)
-	return g.Bucket.Get(ctx, key, r)
-}
-
-func (g *guarded) Stat(ctx context.Context, key string) (blob.Object, error) {
-	g.see(key)
-	return g.Bucket.Stat(ctx, key)
-}
-
-func (g *guarded) List(ctx context.Context, o blob.ListOptions) (blob.Page, error) {
-	if g.see(o.Prefix); strings.HasPrefix("bolt/", o.Prefix) && o.Limit != 1 { // one key of any: whether the store is there
-		g.touched.Add(1)
-	}
-	return g.Bucket.List(ctx, o)
-}
-
-func (g *guarded) Put(ctx context.Context, key string, body io.Reader, o blob.PutOptions) (blob.Object, error) {
-	g.see(key)
-	return g.Bucket.Put(ctx, key, body, o)
-}
-
-func (g *guarded) Delete(ctx context.Context, key string) error {
-	g.see(key)
-	return g.Bucket.Delete(ctx, key)
-}
-
-func (g *guarded) AbortUploads(ctx context.Context, key string) error {
-	g.see(key)
-	return g.Bucket.AbortUploads(ctx, key)
+	return g.seen.List(ctx, o)
 }
 
 // secrets are texts in what bolt has, which no request can know.
@@ -137,7 +114,7 @@ func newWorld(t testing.TB, oidc *web.OIDC, known *knowledge) *world {
 // open starts a node of the world.
 func (w *world) open(oidc *web.OIDC) {
 	w.t.Helper()
-	r, err := registry.Open(context.Background(), &guarded{w.memory, &w.touched}, registry.Options{})
+	r, err := registry.Open(context.Background(), guardedOf(w.memory, &w.touched), registry.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
