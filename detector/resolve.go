@@ -26,8 +26,10 @@ const (
 	askTimeout = 10 * time.Second
 	// askAgain is the pause after a question that the bucket did not answer.
 	askAgain = time.Second
-	// maxAnswers bounds the references remembered, maxAsking the questions under way.
+	// maxAnswers bounds the references remembered, maxHeld the bytes of what they name, and
+	// maxAsking the questions under way.
 	maxAnswers = 10_000
+	maxHeld    = 32 << 20
 	maxAsking  = 64
 )
 
@@ -50,6 +52,7 @@ type Resolver struct {
 	closed  bool
 	answers map[registry.Ref]*answer
 	order   list.List // of answers, the one used last in front
+	held    int64     // bytes of the versions in answers
 }
 
 // answer is what is known of a reference.
@@ -61,6 +64,14 @@ type answer struct {
 	away    bool              // the bucket did not answer the last question …
 	again   time.Time         // … and will not be asked before this time
 	ask     *question         // under way
+}
+
+// bytes is what the answer holds in memory.
+func (a *answer) bytes() int64 {
+	if a.version == nil {
+		return 0
+	}
+	return a.version.Footprint()
 }
 
 // question is one call of the registry, shared by all who want to know.
@@ -167,6 +178,21 @@ func (s *Resolver) remove(a *answer) {
 	if s.answers[a.ref] == a {
 		delete(s.answers, a.ref)
 		s.order.Remove(a.element)
+		s.held -= a.bytes()
+	}
+}
+
+// learn makes a version the answer. Who waits for it gets it, also where it is too large
+// to be remembered.
+func (s *Resolver) learn(a *answer, v *registry.Version, at time.Time) {
+	before := a.bytes()
+	a.version, a.at = v, at
+	if s.answers[a.ref] != a {
+		return // forgotten meanwhile
+	}
+	s.held += a.bytes() - before
+	for s.held > maxHeld {
+		s.remove(s.order.Back().Value.(*answer))
 	}
 }
 
@@ -202,7 +228,7 @@ func (s *Resolver) answer(a *answer, q *question) {
 	a.ask, a.away = nil, false
 	switch {
 	case q.err == nil:
-		a.version, a.at = q.version, q.at
+		s.learn(a, q.version, q.at)
 	case errors.Is(q.err, blob.ErrUnavailable):
 		a.away, a.again = a.version != nil, time.Now().Add(askAgain)
 	case believed(q.err):

@@ -134,6 +134,49 @@ func TestResolveRemembers(t *testing.T) {
 }
 
 // TestResolveAhead: what is in use is asked for before it is too old.
+// What a resolver remembers is bounded by bytes, too: the version used last is still known,
+// those of long ago are not, when their metadata is large.
+func TestResolveForgetsTheLarge(t *testing.T) {
+	resolving(t, func(s *store, r *detector.Resolver) {
+		const versions = 50
+		about := []byte(`{"about":"` + strings.Repeat("x", 900<<10) + `"}`)
+		for range versions {
+			u, err := s.Begin(s.Context(), registry.Publication{Tenant: tenant, Model: model, By: "test", UserMetadata: about})
+			if err != nil {
+				s.Fatal(err)
+			}
+			if _, err := u.File(s.Context(), "notes.txt", strings.NewReader("no detector"), -1, ""); err != nil {
+				s.Fatal(err)
+			}
+			if _, err := u.Commit(s.Context(), registry.Facts{}); err != nil {
+				s.Fatal(err)
+			}
+			u.Abort()
+		}
+		s.tidy()
+		asks := func(n registry.Number) bool {
+			s.countQuestions()
+			v, _, err := r.Resolve(s.Context(), registry.Ref{Tenant: tenant, Model: model, Selector: registry.Selector{Number: n}})
+			if err != nil || v.Version != n || len(v.UserMetadata) != len(about) {
+				s.Fatalf("resolve %d: %v, %v", n, v, err)
+			}
+			return s.questions() > 0
+		}
+		for n := range registry.Number(versions) {
+			asks(n + 1)
+		}
+		if asks(versions) {
+			t.Error("the version used last was forgotten")
+		}
+		if asks(versions - 20) {
+			t.Error("20 versions of 900 KiB are too many")
+		}
+		if !asks(1) {
+			t.Errorf("%d versions of 900 KiB are remembered", versions)
+		}
+	})
+}
+
 func TestResolveAhead(t *testing.T) {
 	resolving(t, func(s *store, r *detector.Resolver) {
 		s.opaque(model)

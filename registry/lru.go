@@ -5,12 +5,17 @@ import (
 	"sync"
 )
 
-// lru remembers the values used last, at most max of them.
+// lru remembers the values used last: at most max of them, and where they have sizes that
+// others decide on, at most so many bytes.
 type lru[K comparable, V any] struct {
-	mu    sync.Mutex
-	max   int
+	max    int
+	budget int64         // bytes
+	size   func(V) int64 // in bytes
+
+	mu    sync.Mutex // guards all below
 	order *list.List // of entries, the one used last in front
 	items map[K]*list.Element
+	held  int64 // bytes
 }
 
 type lruEntry[K comparable, V any] struct {
@@ -18,8 +23,13 @@ type lruEntry[K comparable, V any] struct {
 	value V
 }
 
+// newLRU is for values of which none is large.
 func newLRU[K comparable, V any](max int) *lru[K, V] {
-	return &lru[K, V]{max: max, order: list.New(), items: map[K]*list.Element{}}
+	return newSizedLRU[K](max, 0, func(V) int64 { return 0 })
+}
+
+func newSizedLRU[K comparable, V any](max int, budget int64, size func(V) int64) *lru[K, V] {
+	return &lru[K, V]{max: max, budget: budget, size: size, order: list.New(), items: map[K]*list.Element{}}
 }
 
 func (c *lru[K, V]) get(key K) (V, bool) {
@@ -50,9 +60,7 @@ func (c *lru[K, V]) put(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.items[key]; ok {
-		e.Value.(*lruEntry[K, V]).value = value
-		c.order.MoveToFront(e)
-		return
+		c.drop(e)
 	}
 	c.add(key, value)
 }
@@ -60,9 +68,15 @@ func (c *lru[K, V]) put(key K, value V) {
 // add puts a new value in; c.mu is held.
 func (c *lru[K, V]) add(key K, value V) {
 	c.items[key] = c.order.PushFront(&lruEntry[K, V]{key, value})
-	if c.order.Len() > c.max {
-		last := c.order.Back()
-		c.order.Remove(last)
-		delete(c.items, last.Value.(*lruEntry[K, V]).key)
+	c.held += c.size(value)
+	for c.order.Len() > c.max || c.held > c.budget {
+		c.drop(c.order.Back())
 	}
+}
+
+// drop forgets an entry; c.mu is held.
+func (c *lru[K, V]) drop(e *list.Element) {
+	entry := c.order.Remove(e).(*lruEntry[K, V])
+	delete(c.items, entry.key)
+	c.held -= c.size(entry.value)
 }

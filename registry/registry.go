@@ -89,7 +89,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 		machine: machine{o.Now, o.Random}, bucket: &scoped{bucket, o.Log}, options: o, log: o.Log,
 		records:  newLRU[recordID, *record](20_000),
 		tops:     newLRU[series, Number](10_000),
-		stored:   newLRU[recordID, *Version](1_000),
+		stored:   newSizedLRU[recordID](1_000, 32<<20, (*Version).Footprint),
 		vouched:  newLRU[vouchedID, bool](10_000),
 		limits:   newLRU[Tenant, known](10_000),
 		accounts: newLRU[Tenant, *account](10_000),
