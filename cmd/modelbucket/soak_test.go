@@ -62,8 +62,12 @@ func TestSoak(t *testing.T) {
 	start := func(i int) {
 		var err error
 		for range 20 { // the store may be away
-			if nodes[i], err = startNode(t.TempDir(), "node", os.Environ(), s.through(proxy), "--insecure", "--gc-interval=2s"); err == nil {
-				w.nodes[i].Store(&nodes[i].URL)
+			if nodes[i], err = startNode(t.TempDir(), "node", os.Environ(), s.through(proxy), "--insecure", "--gc-interval=2s", "--limit=uploads=unlimited"); err == nil {
+				var c *client.Client // one for all: a node bounds the connections of an address
+				if c, err = client.New(nodes[i].URL, client.Options{Tries: 1}); err != nil {
+					t.Fatal(err)
+				}
+				w.nodes[i].Store(c)
 				return
 			}
 		}
@@ -142,7 +146,7 @@ func TestSoak(t *testing.T) {
 
 // world is what the clients know: of each model, what was acknowledged.
 type world struct {
-	nodes    [soakNodes]atomic.Pointer[string] // URLs
+	nodes    [soakNodes]atomic.Pointer[client.Client]
 	stopping atomic.Bool
 
 	operations, unclear, repeats, lost, collisions atomic.Int64
@@ -178,12 +182,9 @@ func newWorld() *world {
 func (w *world) ask(ctx context.Context, random *rand.Rand, f func(ctx context.Context, c *client.Client) error) error {
 	w.operations.Add(1)
 	for {
-		c, err := client.New(*w.nodes[random.IntN(soakNodes)].Load(), client.Options{Tries: 1})
-		if err != nil {
-			return err
-		}
+		c := w.nodes[random.IntN(soakNodes)].Load()
 		patience, cancel := context.WithTimeout(ctx, 20*time.Second)
-		err = f(patience, c)
+		err := f(patience, c)
 		cancel()
 		switch end := endOf(err); {
 		case ctx.Err() != nil:
