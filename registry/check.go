@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"modelbucket/blob"
 )
 
@@ -52,6 +54,24 @@ type checker struct {
 	r      *Registry
 	o      CheckOptions
 	report *CheckReport
+}
+
+// sideBySide calls f for 0 … n-1, several at a time, each with a checker of its own whose
+// report is added to c's, in order.
+func (c *checker) sideBySide(ctx context.Context, n int, f func(ctx context.Context, c *checker, i int) error) error {
+	reports := make([]CheckReport, n)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for i := range reports {
+		g.Go(func() error { return f(gctx, &checker{c.r, c.o, &reports[i]}, i) })
+	}
+	err := g.Wait()
+	for _, r := range reports {
+		c.report.Versions += r.Versions
+		c.report.Deleted += r.Deleted
+		c.report.Problems = append(c.report.Problems, r.Problems...)
+	}
+	return err
 }
 
 func (c *checker) problem(key, format string, args ...any) {

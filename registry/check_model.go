@@ -84,27 +84,45 @@ func (c *checker) model(ctx context.Context, s series) error {
 			buried[l.number] = true
 		}
 	}
-	for n := Number(1); ; n++ {
-		if n > f.top {
-			// A folder that is left over may be of a version that the listing did not show.
-			if len(f.unclaimed()) == 0 {
-				break
+	versions := func(first, last Number) error {
+		folders := make([]ID, last-first+1)
+		err := c.sideBySide(ctx, len(folders), func(ctx context.Context, c *checker, i int) (err error) {
+			n := first + Number(i)
+			deleted := buried[n] || body != nil && n <= body.DeletedThrough
+			folders[i], err = c.version(ctx, f, n, deleted)
+			return err
+		})
+		for _, id := range folders {
+			if id == "" {
+				f.unread++
 			}
-			if more, err := c.there(ctx, s.recordKey(n)); err != nil {
-				return err
-			} else if !more {
-				break
-			}
+			delete(f.folders, id)
 		}
-		deleted := buried[n] || body != nil && n <= body.DeletedThrough
-		if err := c.version(ctx, f, n, deleted); err != nil {
+		return err
+	}
+	for first := Number(1); first <= f.top; first += keysForPage {
+		if err := versions(first, min(first+keysForPage-1, f.top)); err != nil {
 			return err
 		}
 	}
-	for i, l := range f.others {
-		if err := c.damage(f.keys[i], c.other(ctx, f, l, f.keys[i])); err != nil {
+	// A folder that is left over may be of a version that the listing did not show.
+	for n := f.top + 1; len(f.unclaimed()) > 0; n++ {
+		more, err := c.there(ctx, s.recordKey(n))
+		if err != nil {
 			return err
 		}
+		if !more {
+			break
+		}
+		if err := versions(n, n); err != nil {
+			return err
+		}
+	}
+	err = c.sideBySide(ctx, len(f.others), func(ctx context.Context, c *checker, i int) error {
+		return c.damage(f.keys[i], c.other(ctx, f, f.others[i], f.keys[i]))
+	})
+	if err != nil {
+		return err
 	}
 	for _, id := range f.unclaimed() {
 		begun, err := c.there(ctx, s.intentKey(id))
@@ -122,23 +140,20 @@ func (c *checker) model(ctx context.Context, s series) error {
 	return nil
 }
 
-// version checks one record and what it names, and takes its folder off the list.
-func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool) error {
+// version checks one record and what it names, and returns the name of its folder; "" if
+// the record can't be read.
+func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool) (ID, error) {
 	key := f.s.recordKey(n)
 	rec := new(record)
 	if _, err := c.r.read(ctx, key, rec); isNotFound(err) {
-		f.unread++
 		c.problem(key, "is missing: numbers have no gaps")
-		return nil
+		return "", nil
 	} else if err != nil {
-		f.unread++
-		return c.damage(key, err)
+		return "", c.damage(key, err)
 	}
-	objects := f.folders[rec.Folder]
-	delete(f.folders, rec.Folder)
 	m, err := c.r.readMetadata(ctx, f.s, rec)
 	if err != nil {
-		return c.damage(f.s.metadataKey(rec.Folder), err)
+		return rec.Folder, c.damage(f.s.metadataKey(rec.Folder), err)
 	}
 	if rec.Label != m.Label {
 		c.problem(key, "has label %q, its metadata has %q", rec.Label, m.Label)
@@ -146,7 +161,7 @@ func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool)
 	if rec.Label != "" && !f.labels[rec.Label] {
 		there, err := c.there(ctx, f.s.labelKey(rec.Label))
 		if err != nil {
-			return err
+			return rec.Folder, err
 		}
 		if !there {
 			c.problem(f.s.labelKey(rec.Label), "is missing, and version %d has this label", n)
@@ -157,7 +172,7 @@ func (c *checker) version(ctx context.Context, f *found, n Number, deleted bool)
 	} else {
 		c.report.Versions++
 	}
-	return c.files(ctx, f.s, rec, m, objects, deleted)
+	return rec.Folder, c.files(ctx, f.s, rec, m, maps.Clone(f.folders[rec.Folder]), deleted)
 }
 
 // files holds what lies in a version's folder against its metadata. Files of a deleted
