@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -116,38 +115,6 @@ func TestFitDoesNotDependOnProcessors(t *testing.T) {
 	}
 	if diff := cmp.Diff(fit(1), fit(7)); diff != "" {
 		t.Errorf("1 processor against 7 (-want +got):\n%s", diff)
-	}
-}
-
-// watched notes how many goroutines there are whenever it is asked.
-type watched struct {
-	context.Context
-	most *atomic.Int64
-}
-
-func (w watched) Err() error {
-	n := int64(runtime.NumGoroutine())
-	for {
-		most := w.most.Load()
-		if n <= most || w.most.CompareAndSwap(most, n) {
-			return w.Context.Err()
-		}
-	}
-}
-
-func TestLimitProcessors(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
-	x, n, d := networkEvents(t, 3000)
-	for limit := 1; limit <= 3; limit++ {
-		var most atomic.Int64
-		before := int64(runtime.NumGoroutine())
-		ctx := watched{forest.LimitProcessors(t.Context(), limit), &most}
-		if _, _, err := forest.Fit(ctx, x, n, d, forest.DefaultParams()); err != nil {
-			t.Fatal(err)
-		}
-		if more := int(most.Load() - before); more > limit-1 || limit > 1 && more == 0 {
-			t.Errorf("with %d processors %d goroutines helped", limit, more)
-		}
 	}
 }
 
