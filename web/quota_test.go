@@ -54,6 +54,11 @@ func TestUploadsAtOnce(t *testing.T) {
 		if info.Usage.Uploads != 2 {
 			d.Errorf("usage %+v", info.Usage)
 		}
+		all.Go(func() {
+			if w := d.ask("acme", "POST", "/v1/tenants/acme/models/files/versions/1/restore", "", ""); w.Code != 429 {
+				d.Errorf("a restore beyond the limit: %d %s", w.Code, w.Body)
+			}
+		})
 		if w := upload("acme", "acme", unread{d.T}); w.Code != 429 || !strings.Contains(w.Body.String(), "too_many_requests") {
 			d.Errorf("beyond the limit: %d %s", w.Code, w.Body)
 		}

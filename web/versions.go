@@ -170,6 +170,11 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
+	one, err := c.enterFor(to.Tenant, s.works.uploading, 1) // the store's and the node's work is that of an upload
+	if err != nil {
+		return err
+	}
+	defer one.leave()
 	held, err := c.enter(s.works.downloads, pieceWeight)
 	if err != nil {
 		return err

@@ -103,7 +103,12 @@ type holding struct {
 
 // enter lets a request in to one kind of work. The caller calls leave at its end.
 func (c *call) enter(g *detector.Gate, weight int64) (*holding, error) {
-	h := &holding{g, c.worker(), g.Weigh(weight)}
+	return c.enterFor(c.worker(), g, weight)
+}
+
+// enterFor counts the work for a tenant in which the caller may do it.
+func (c *call) enterFor(t registry.Tenant, g *detector.Gate, weight int64) (*holding, error) {
+	h := &holding{g, t, g.Weigh(weight)}
 	if err := g.Enter(c.r.Context(), h.tenant, h.weight); err != nil {
 		return nil, err
 	}
