@@ -3,6 +3,7 @@ package registry_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -195,5 +196,34 @@ func TestRootToken(t *testing.T) {
 	given, err := nodes[0].RootToken(t.Context(), "given")
 	if err != nil || !given.Is("given") || given.Is(made) {
 		t.Errorf("a given token: %v", err)
+	}
+}
+
+// A folder below a tenant that is no model's holds up no list, whatever a page may have.
+func TestListsPassWhatIsNoModel(t *testing.T) {
+	bucket := blob.NewMemory()
+	r := open(t, bucket)
+	for _, key := range []string{"acme/+stray/x", "acme/_audit/x", "acme/m/+x/y"} {
+		if _, err := bucket.Put(t.Context(), key, strings.NewReader(""), blob.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustPublish(t, r, registry.Publication{Tenant: acme, Model: "9"}, "x")
+	mustPublish(t, r, registry.Publication{Tenant: acme, Model: "z"}, "x")
+	var seen []registry.Model
+	for q := (registry.ModelQuery{Limit: 1}); ; {
+		page, err := r.Models(t.Context(), acme, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page.Models {
+			seen = append(seen, m.Model)
+		}
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	if fmt.Sprint(seen) != "[9 z]" {
+		t.Errorf("models %v", seen)
 	}
 }

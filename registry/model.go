@@ -145,35 +145,14 @@ func (r *Registry) Models(ctx context.Context, t Tenant, q ModelQuery) (ModelPag
 	}
 }
 
-// someModels lists names behind after in the order of the listing, at most limit, and at
-// least one unless there is none.
-func (r *Registry) someModels(ctx context.Context, t Tenant, after string, limit int) ([]Model, error) {
-	for {
-		folders, complete, err := r.folders(ctx, tenantPrefix(t), after, limit)
-		if err != nil {
-			return nil, err
-		}
-		var names []Model
-		for _, name := range folders {
-			if m, err := ParseModel(name); err == nil {
-				names = append(names, m)
-			}
-		}
-		if complete || len(names) > 0 {
-			return names, nil
-		}
-		after = folders[len(folders)-1]
-	}
-}
-
 // firstModel is the first model of a tenant that is not deleted, or "".
 func (r *Registry) firstModel(ctx context.Context, t Tenant) (Model, error) {
-	for after := ""; ; {
-		names, err := r.someModels(ctx, t, after, keysForPage)
+	for after := Model(""); ; {
+		names, _, err := r.modelNames(ctx, t, after, keysForPage)
 		if err != nil || len(names) == 0 {
 			return "", err
 		}
-		after = string(names[len(names)-1])
+		after = names[len(names)-1]
 		infos, err := r.describeModels(ctx, t, names, false)
 		if err != nil {
 			return "", err
@@ -184,15 +163,27 @@ func (r *Registry) firstModel(ctx context.Context, t Tenant) (Model, error) {
 	}
 }
 
-// modelNames lists the names behind after in the order of the listing, at most limit.
+// modelNames lists the names behind after in the order of the listing, at most limit and
+// at least one unless there are no more. The folder of the audit log is among a tenant's.
 func (r *Registry) modelNames(ctx context.Context, t Tenant, after Model, limit int) (names []Model, complete bool, err error) {
-	folders, complete, err := r.folders(ctx, tenantPrefix(t), string(after), limit)
-	for _, name := range folders {
-		if m, err := ParseModel(name); err == nil {
-			names = append(names, m)
+	for from := string(after); ; {
+		folders, complete, err := r.folders(ctx, tenantPrefix(t), from, limit+1)
+		if err != nil {
+			return nil, false, err
 		}
+		for _, name := range folders {
+			if m, err := ParseModel(name); err == nil {
+				names = append(names, m)
+			}
+		}
+		switch {
+		case len(names) > limit:
+			return names[:limit], false, nil
+		case complete || len(names) > 0:
+			return names, complete, nil
+		}
+		from = folders[len(folders)-1]
 	}
-	return names, complete, err
 }
 
 // folders lists the names of the folders below prefix that come after one of them

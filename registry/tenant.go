@@ -51,7 +51,7 @@ func (r *Registry) Tenant(ctx context.Context, t Tenant) (*TenantInfo, error) {
 		there = m != ""
 	default: // any model, deleted ones too
 		var names []Model
-		names, err = r.someModels(ctx, t, "", 1)
+		names, _, err = r.modelNames(ctx, t, "", 1)
 		there = len(names) > 0
 	}
 	if err != nil {
