@@ -38,6 +38,7 @@ var kinds = []struct {
 	{"use of a key", regexp.MustCompile(`^_system/keys/_used/`)},
 	{"entry of a key", regexp.MustCompile(`^_system/keys/_tenants/`)},
 	{"epoch of keys", regexp.MustCompile(`^_system/keys/_epoch\.json$`)},
+	{"audit log", regexp.MustCompile(`^[^/]+/_?audit/`)},
 	{"tenant", regexp.MustCompile(`/_tenant\.json$`)},
 	{"model", regexp.MustCompile(`/_model\.json$`)},
 	{"attributes", regexp.MustCompile(`\.attributes\.json$`)},
@@ -123,6 +124,14 @@ func newEstate(t testing.TB) *estate {
 			must(err)
 		}
 	}
+	caller := registry.WithCaller(ctx, registry.Caller{Name: "test"})
+	for _, tenant := range tenants {
+		for range 2 {
+			_, err := r.SetAlias(caller, tenant, model, "stable", registry.AliasChange{To: 3})
+			must(err)
+		}
+	}
+	r.Refused(registry.AuditRecord{Client: "192.0.2.1", Count: 1})
 	must(r.Close(ctx))
 	page, err := bucket.List(ctx, blob.ListOptions{})
 	must(err)
@@ -196,6 +205,11 @@ func (e *estate) use(ctx context.Context, r *registry.Registry, kind, key string
 		}
 	case "epoch of keys":
 		_, err = r.KeyEpoch(ctx)
+	case "audit log":
+		if tenant == "_system" {
+			tenant = ""
+		}
+		_, err = r.Audit(ctx, registry.AuditQuery{Tenant: tenant})
 	case "tenant":
 		_, err = r.Tenant(ctx, tenant)
 	case "model":

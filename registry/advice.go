@@ -30,6 +30,9 @@ func advise(key string) string {
 		return bringBack + ", or delete it: nodes then read all keys anew"
 	}
 	tenant, rest, _ := strings.Cut(key, "/")
+	if strings.HasPrefix(key, auditPrefix("")) || strings.HasPrefix(rest, "_audit/") {
+		return bringBack + "; what it told of who changed what is lost else"
+	}
 	if rest == "_tenant.json" {
 		return bringBack + ", or delete it: the tenant's description and tags go with it, and what it asks of signatures"
 	}

@@ -179,9 +179,14 @@ func (b *aliasBody) before() Number {
 // before and after, and takes the change back: one of the two always sees the other. Where
 // that one does nothing more, as its node died, the collector takes the change back.
 func (r *Registry) SetAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditAliasSet, Tenant: t, Model: m, Alias: a, Version: c.To}
+	return audited(ctx, r, what, func(made *change) (*AliasInfo, error) {
+		c.nonce = made.id()
+		return r.setAlias(ctx, t, m, a, c)
+	})
+}
+
+func (r *Registry) setAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
 	if err := checkNote(c.Note); err != nil {
 		return nil, err
 	}
@@ -316,9 +321,14 @@ func (r *Registry) unlessDeleted(ctx context.Context, s series, n Number) (Numbe
 // DeleteAlias removes an alias; c.To does not matter. Its history stays and goes on
 // when the alias is made anew.
 func (r *Registry) DeleteAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditAliasDelete, Tenant: t, Model: m, Alias: a}
+	return audited(ctx, r, what, func(made *change) (*AliasInfo, error) {
+		c.nonce = made.id()
+		return r.deleteAlias(ctx, t, m, a, c)
+	})
+}
+
+func (r *Registry) deleteAlias(ctx context.Context, t Tenant, m Model, a Alias, c AliasChange) (*AliasInfo, error) {
 	if err := checkNote(c.Note); err != nil {
 		return nil, err
 	}

@@ -74,14 +74,19 @@ func checkAttributes(description string, tags map[string]string) error {
 
 // UpdateVersion changes description and tags of a version.
 func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Version, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditVersionUpdate, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	return audited(ctx, r, what, func(made *change) (*Version, error) {
+		return r.updateVersion(ctx, ref, c, made)
+	})
+}
+
+func (r *Registry) updateVersion(ctx context.Context, ref Ref, c Change, made *change) (*Version, error) {
 	v, err := r.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	_, err = update(ctx, r, v.series().attributesKey(v.Version), "", func(old *attributes) (*attributes, error) {
+	made.tell(func(a *AuditRecord) { a.Version = v.Version })
+	_, err = update(ctx, r, v.series().attributesKey(v.Version), made.id(), func(old *attributes) (*attributes, error) {
 		next := attributes{Description: v.Description, Tags: v.Tags} // as published
 		if old != nil {
 			next = *old
@@ -103,14 +108,18 @@ func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Versi
 
 // UpdateModel changes description and tags of a model.
 func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change) (*ModelInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditModelUpdate, Tenant: t, Model: m}
+	return audited(ctx, r, what, func(made *change) (*ModelInfo, error) {
+		return r.updateModel(ctx, t, m, c, made.id())
+	})
+}
+
+func (r *Registry) updateModel(ctx context.Context, t Tenant, m Model, c Change, nonce string) (*ModelInfo, error) {
 	s := series{t, m}
 	if _, err := r.Model(ctx, t, m); err != nil {
 		return nil, err
 	}
-	_, err := update(ctx, r, s.modelKey(), "", func(old *modelBody) (*modelBody, error) {
+	_, err := update(ctx, r, s.modelKey(), nonce, func(old *modelBody) (*modelBody, error) {
 		if old == nil {
 			return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
 		}
@@ -131,14 +140,17 @@ func (r *Registry) UpdateModel(ctx context.Context, t Tenant, m Model, c Change)
 // nothing of it yet, or nothing any more. On this node its limits count at once, on others
 // within limitsAge.
 func (r *Registry) UpdateTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	return audited(ctx, r, AuditRecord{Action: AuditTenantUpdate, Tenant: t}, func(made *change) (*TenantInfo, error) {
+		return r.updateTenant(ctx, t, c, made.id())
+	})
+}
+
+func (r *Registry) updateTenant(ctx context.Context, t Tenant, c Change, nonce string) (*TenantInfo, error) {
 	if err := r.admissible(c.Signatures); err != nil {
 		return nil, fmt.Errorf("update tenant %s: %w", t, err)
 	}
 	at := r.now()
-	body, err := update(ctx, r, tenantKey(t), "", func(old *tenantBody) (_ *tenantBody, err error) {
+	body, err := update(ctx, r, tenantKey(t), nonce, func(old *tenantBody) (_ *tenantBody, err error) {
 		next, shown := tenantBody{CreatedAt: r.stamp()}, int64(0)
 		switch {
 		case old != nil && old.Deleted:

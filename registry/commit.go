@@ -18,11 +18,18 @@ const maxMetadata = 4 << 20
 // commit record, sets the aliases that the publication named, and returns the version.
 // An error that is no ErrOutcomeUnknown means that nothing was saved; but for
 // ErrSignatureRequired: the version is kept, no alias was set to it, and it is not served.
-func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
+func (u *Upload) Commit(ctx context.Context, facts Facts) (v *Version, err error) {
 	if err := u.usable(); err != nil {
 		return nil, fmt.Errorf("commit %s: %w", u.s, err)
 	}
-	defer u.Abort()
+	defer func() {
+		u.end(err)
+		u.Abort()
+	}()
+	return u.makeVersion(ctx, facts)
+}
+
+func (u *Upload) makeVersion(ctx context.Context, facts Facts) (*Version, error) {
 	if len(u.files) == 0 && u.twin == nil {
 		return nil, fmt.Errorf("commit %s: %w: a version needs at least one file", u.s, ErrInvalid)
 	}
@@ -44,9 +51,13 @@ func (u *Upload) Commit(ctx context.Context, facts Facts) (*Version, error) {
 	if err != nil {
 		return nil, u.saved(rec, err)
 	}
+	u.change.tell(func(a *AuditRecord) { a.Version, a.Repeat = rec.Version, rec.Folder != u.id })
 	refusal := info.refusal(Ref{u.p.Tenant, u.p.Model, Selector{Number: rec.Version}})
 	if !u.settled {
 		err := refusal
+		if err == nil {
+			err = u.change.begun(ctx) // a repeat has not waited for it yet
+		}
 		if err == nil {
 			err = u.setAliases(ctx, rec)
 		}
@@ -147,6 +158,7 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	if u.signature != nil {
 		g.Go(func() error { return u.r.put(gctx, u.s.signatureKey(u.id), u.signature) })
 	}
+	g.Go(func() error { return u.change.begun(gctx) })
 	if u.first {
 		g.Go(func() error { return u.r.ensureModel(gctx, u.s, u.p.By) })
 	}
@@ -160,7 +172,7 @@ func (u *Upload) commit(ctx context.Context, facts Facts, request string) (*reco
 	defer u.turn.release()
 	rec := &record{
 		Folder: u.id, MetadataSHA256: hexSHA256(data), Label: u.p.Label, Operation: u.operation,
-		RequestSHA256: request, By: u.p.By, At: m.CreatedAt,
+		RequestSHA256: request, By: u.p.By, At: m.CreatedAt, Nonce: u.change.id(),
 	}
 	if err := u.win(ctx, rec); err != nil {
 		return nil, err
@@ -316,7 +328,7 @@ func (u *Upload) setAliases(ctx context.Context, rec *record) error {
 		if rec.Folder != u.id {
 			change.repeatOf = rec.At
 		}
-		if _, err := u.r.SetAlias(ctx, u.p.Tenant, u.p.Model, alias, change); err != nil {
+		if _, err := u.r.setAlias(ctx, u.p.Tenant, u.p.Model, alias, change); err != nil {
 			if errors.Is(err, ErrVersionDeleted) {
 				return err
 			}

@@ -30,6 +30,7 @@ func (r *Registry) Copy(ctx context.Context, from Ref, to Publication) (*Version
 	if to.Request, err = json.Marshal([]string{"copy", from.String()}); err != nil {
 		return nil, err
 	}
+	to.from = from.String()
 	u, err := r.Begin(target, to)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,13 +31,18 @@ type trash struct {
 // DeleteVersion deletes a version for good: its number and label stay taken, its files
 // go after the retention. While an alias names it, it is ErrAliasInUse.
 func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Version, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditVersionDelete, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	return audited(ctx, r, what, func(made *change) (*Version, error) {
+		return r.deleteVersion(ctx, ref, d, made)
+	})
+}
+
+func (r *Registry) deleteVersion(ctx context.Context, ref Ref, d Deletion, made *change) (*Version, error) {
 	v, err := r.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
+	made.tell(func(a *AuditRecord) { a.Version = v.Version })
 	s := v.series()
 	if d.IfNumber != 0 && d.IfNumber != v.Version {
 		return nil, fmt.Errorf("delete %s: %w: it is version %d, expected was %d", ref, ErrPrecondition, v.Version, d.IfNumber)
@@ -47,7 +53,7 @@ func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Ver
 	if len(v.Aliases) > 0 {
 		return nil, fmt.Errorf("%w: %s is what %s names", ErrAliasInUse, v.Ref(), listed(v.Aliases))
 	}
-	t := tombstone{Nonce: uuid.NewString(), At: r.stamp(), By: d.By, Reason: d.Reason}
+	t := tombstone{Nonce: cmp.Or(made.id(), uuid.NewString()), At: r.stamp(), By: d.By, Reason: d.Reason}
 	if err := r.bury(ctx, s, v.Version, t); err != nil {
 		return nil, fmt.Errorf("delete %s: %w", v.Ref(), err)
 	}
@@ -109,9 +115,13 @@ func (r *Registry) discard(ctx context.Context, s series, first, last Number) er
 // model made anew under the name goes on counting. While an alias is set, it is
 // ErrAliasInUse.
 func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletion) (*ModelInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditModelDelete, Tenant: t, Model: m}
+	return audited(ctx, r, what, func(made *change) (*ModelInfo, error) {
+		return r.deleteModel(ctx, t, m, d, made.id())
+	})
+}
+
+func (r *Registry) deleteModel(ctx context.Context, t Tenant, m Model, d Deletion, nonce string) (*ModelInfo, error) {
 	s := series{t, m}
 	info, err := r.Model(ctx, t, m)
 	if err != nil {
@@ -124,7 +134,7 @@ func (r *Registry) DeleteModel(ctx context.Context, t Tenant, m Model, d Deletio
 	if err != nil {
 		return nil, err
 	}
-	_, err = update(ctx, r, s.modelKey(), "", func(old *modelBody) (*modelBody, error) {
+	_, err = update(ctx, r, s.modelKey(), nonce, func(old *modelBody) (*modelBody, error) {
 		if old == nil {
 			return nil, fmt.Errorf("%s: %w", s, ErrModelNotFound)
 		}

@@ -46,11 +46,17 @@
 //	_system/keys/_tenants/acme/<id>.json                 entry in the list of the tenant's keys; _all: of those for all (written once)
 //	_system/keys/_used/<id>.json                         when the key was last used, to about an hour (the last who writes wins)
 //	_system/keys/_epoch.json                             its revision counts revocations (compare-and-swap)
+//	acme/_audit/79216-2026-11-25/<time>-<chain>-<n>.json who changed what: a batch of records (create-once)
+//	_system/audit/…                                      the same, of what belongs to no tenant
 //	_system/gc/, _system/probe/                          what asks a store for its time and its word
 //
 // A record's number is counted down from 999,999,999 and cut into folders of a
 // thousand, so that the newest is the first key of a listing and latest is one call, at
 // 10 versions and at 100,000 alike. "992-7" sorts as 992 and reads as version 7.
+//
+// The keys of the audit log count days and milliseconds down, so that a listing shows the
+// newest batch first. The batches of one process for one tenant are a chain: each has the
+// number and the SHA-256 of the one before it.
 //
 // Every JSON object but model.sig is an envelope,
 //
@@ -58,7 +64,7 @@
 //
 // without any space between, and a reader checks all three. It ignores fields of a body
 // that it does not know and refuses a higher format. The fields of each body stand beside
-// their types in metadata.go, alias.go, index.go, publish.go, delete.go and key.go. A file above
+// their types in metadata.go, alias.go, index.go, publish.go, delete.go, key.go and audit_chain.go. A file above
 // 8 MiB has a chaining value of its SHA-256 for each piece in metadata.json (digest.go),
 // so that a part of it is verified without the rest.
 //

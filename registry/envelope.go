@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"modelbucket/blob"
 )
@@ -174,6 +175,11 @@ var errUndecided = errors.New("not decided")
 // createTimeout ends before its fate is known. data must be unique to the caller (a
 // folder, a nonce), or mean the same from anyone.
 func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs []byte, err error) {
+	return r.createIn(ctx, key, data, math.MaxInt)
+}
+
+// createIn is create, which gives up after so many tries.
+func (r *Registry) createIn(ctx context.Context, key string, data []byte, tries int) (theirs []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	sent := false
@@ -183,7 +189,7 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 		}
 		return fmt.Errorf("create %s: %w", key, err)
 	}
-	for {
+	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, undecided(err)
 		}
@@ -213,6 +219,9 @@ func (r *Registry) create(ctx context.Context, key string, data []byte) (theirs 
 		}
 		// Absent, after an unclear answer, is not "no": the request may still be on its
 		// way. Only the same write again can settle it.
+		if try == tries {
+			return nil, undecided(err)
+		}
 		if waitErr := r.pause(ctx, retryPause); waitErr != nil {
 			return nil, undecided(errors.Join(err, waitErr))
 		}

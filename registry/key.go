@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -162,13 +163,21 @@ func (k NewKey) check(now time.Time) error {
 // bucket keeps its SHA-256. It is listed before it is there, so that no key ever works
 // unseen.
 func (r *Registry) CreateKey(ctx context.Context, n NewKey) (*Key, Secret, error) {
-	if err := r.writable(); err != nil {
-		return nil, "", err
-	}
+	var token Secret
+	key, err := audited(ctx, r, AuditRecord{Action: AuditKeyCreate, Tenant: n.Tenant}, func(made *change) (key *Key, err error) {
+		key, token, err = r.makeKey(unscoped(ctx), n, cmp.Or(made.id(), r.newID()))
+		if err == nil {
+			made.tell(func(a *AuditRecord) { a.Key = key.ID })
+		}
+		return key, err
+	})
+	return key, token, err
+}
+
+func (r *Registry) makeKey(ctx context.Context, n NewKey, nonce string) (*Key, Secret, error) {
 	if err := n.check(r.now()); err != nil {
 		return nil, "", err
 	}
-	ctx = unscoped(ctx)
 	for {
 		id, token := newToken(n.Role)
 		digest := sha256.Sum256([]byte(token.Reveal()))
@@ -178,7 +187,7 @@ func (r *Registry) CreateKey(ctx context.Context, n NewKey) (*Key, Secret, error
 		if n.Tenant != "" {
 			b.Tenant = &n.Tenant
 		}
-		made, err := r.createKey(ctx, n.Tenant, b)
+		made, err := r.createKey(ctx, n.Tenant, b, nonce)
 		switch {
 		case errors.Is(err, errUndecided):
 			return nil, "", fmt.Errorf("make key: %w: without its token, which nobody has seen, it is of no use: %w", ErrOutcomeUnknown, err)
@@ -192,12 +201,12 @@ func (r *Registry) CreateKey(ctx context.Context, n NewKey) (*Key, Secret, error
 }
 
 // createKey is false where another key has the id.
-func (r *Registry) createKey(ctx context.Context, t Tenant, b *keyBody) (made bool, err error) {
+func (r *Registry) createKey(ctx context.Context, t Tenant, b *keyBody, nonce string) (made bool, err error) {
 	entry, err := seal(keyListKey(t, b.ID), keyEntry{})
 	if err != nil {
 		return false, err
 	}
-	b.add(r.newID())
+	b.add(nonce)
 	data, err := seal(keyKey(b.ID), b)
 	if err != nil {
 		return false, err
@@ -233,11 +242,13 @@ type Revocation struct {
 // then, or at the latest when they read the key anew. One that was revoked already stays
 // as it is.
 func (r *Registry) RevokeKey(ctx context.Context, v Revocation) (*Key, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
-	ctx = unscoped(ctx)
-	b, err := update(ctx, r, keyKey(v.ID), "", func(old *keyBody) (*keyBody, error) {
+	return audited(ctx, r, AuditRecord{Action: AuditKeyRevoke, Tenant: v.Tenant, Key: v.ID}, func(made *change) (*Key, error) {
+		return r.revokeKey(unscoped(ctx), v, made.id())
+	})
+}
+
+func (r *Registry) revokeKey(ctx context.Context, v Revocation, nonce string) (*Key, error) {
+	b, err := update(ctx, r, keyKey(v.ID), nonce, func(old *keyBody) (*keyBody, error) {
 		if old == nil || v.Tenant != "" && (old.Tenant == nil || *old.Tenant != v.Tenant) {
 			return nil, fmt.Errorf("%w: there is no key %s", ErrKeyNotFound, v.ID)
 		}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/google/uuid"
 )
 
 // Here, and nowhere else, names become keys and keys become names again. The package
@@ -52,6 +55,59 @@ func keyListPrefix(t Tenant) string {
 func keyListKey(t Tenant, id KeyID) string {
 	return keyListPrefix(t) + string(id) + suffix
 }
+
+// auditPrefix is where the audit log of a tenant lies; "" is that of none.
+func auditPrefix(t Tenant) string {
+	if t == "" {
+		return systemPrefix + "audit/"
+	}
+	return tenantPrefix(t) + "_audit/"
+}
+
+// auditFolder is what the keys of a day begin with.
+func auditFolder(t Tenant, at time.Time) string {
+	at = at.UTC()
+	return fmt.Sprintf("%s%05d-%s/", auditPrefix(t), lastAuditDay-at.Unix()/86400, at.Format(time.DateOnly))
+}
+
+// auditTime is what the keys of a moment begin with: a listing shows the newest first.
+func auditTime(t Tenant, at time.Time) string {
+	return fmt.Sprintf("%s%08d-", auditFolder(t, at), 86399999-at.UnixMilli()%86400000)
+}
+
+func (b auditID) key(t Tenant) string {
+	return fmt.Sprintf("%s%s-%09d%s", auditTime(t, b.at), b.chain, b.seq, suffix)
+}
+
+const lastAuditDay = 99999 // in the year 2243
+
+// auditID names a batch of the audit log: the seq-th of its chain, made at a time.
+type auditID struct {
+	at    time.Time
+	chain string
+	seq   int64
+}
+
+// locateAudit is the inverse of auditID.key.
+func locateAudit(t Tenant, key string) (b auditID, ok bool) {
+	day, name, _ := strings.Cut(strings.TrimPrefix(key, auditPrefix(t)), "/")
+	_, date, _ := strings.Cut(day, "-")
+	at, err := time.Parse(time.DateOnly, date)
+	inverse, rest, _ := strings.Cut(strings.TrimSuffix(name, suffix), "-")
+	dash := strings.LastIndexByte(rest, '-')
+	if err != nil || dash != chainLength {
+		return auditID{}, false
+	}
+	ms, err := strconv.ParseInt(inverse, 10, 32)
+	seq, err2 := strconv.ParseInt(rest[dash+1:], 10, 32)
+	if err != nil || err2 != nil || ms < 0 || seq < 1 || uuid.Validate(rest[:dash]) != nil {
+		return auditID{}, false
+	}
+	b = auditID{at.Add(time.Duration(86399999-ms) * time.Millisecond), rest[:dash], seq}
+	return b, b.key(t) == key
+}
+
+const chainLength = 36 // of a UUID
 
 func (s series) folder(id ID) string                 { return s.prefix() + string(id) + "/" }
 func (s series) metadataKey(id ID) string            { return s.folder(id) + metadataName }

@@ -17,6 +17,7 @@ type record struct {
 	RequestSHA256  string    `json:"request_sha256"` // what the request said
 	By             string    `json:"by"`
 	At             time.Time `json:"at"`
+	Nonce          string    `json:"nonce,omitempty"` // id of the change in the audit log
 }
 
 // metadata is the body of metadata.json: all immutable facts of a version.

@@ -36,6 +36,8 @@ type Publication struct {
 	Request []byte
 	// Signer, unless it is nil, signs the files where no signature comes with them.
 	Signer *signature.Signer
+
+	from string // of a copy
 }
 
 // The limits of what a publication says of itself, in bytes unless said otherwise.
@@ -113,6 +115,7 @@ type Upload struct {
 	signature []byte     // nil: none
 	asked     signatures // what the tenant asks of them
 	claim     *claim     // on the tenant's quota
+	change    *change    // in the audit log
 	committed bool       // a commit was sent: only the collector may clean up
 	unclear   bool       // a write's fate is not known: the same, and nothing more can be done
 	over      bool
@@ -132,6 +135,26 @@ func (r *Registry) Begin(ctx context.Context, p Publication) (*Upload, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	c := r.intend(ctx, p.audit())
+	u, err := r.begin(ctx, p)
+	if err != nil {
+		c.end(err)
+		return nil, err
+	}
+	u.change = c
+	return u, nil
+}
+
+// audit is what the audit log says of a publication.
+func (p Publication) audit() AuditRecord {
+	a := AuditRecord{Action: AuditPublish, Tenant: p.Tenant, Model: p.Model, Label: p.Label, Aliases: p.Aliases, From: p.from}
+	if p.from != "" {
+		a.Action = AuditCopy
+	}
+	return a
+}
+
+func (r *Registry) begin(ctx context.Context, p Publication) (*Upload, error) {
 	u := &Upload{r: r, p: p, said: p, s: series{p.Tenant, p.Model}, given: p.Key != ""}
 	if !u.given { // else it may be there already, and takes nothing
 		var err error
@@ -383,6 +406,15 @@ func (u *Upload) admits(name FileName, size int64) error {
 	return nil
 }
 
+// errGivenUp ends an upload whose caller did not come to the commit.
+var errGivenUp = fmt.Errorf("%w: the upload was given up", ErrInvalid)
+
+// end writes down, once, what came of the upload.
+func (u *Upload) end(err error) {
+	u.change.end(err)
+	u.change = nil
+}
+
 // Abort drops what was uploaded, unless a commit was sent: from then on only the
 // collector may judge. It also has the last look at a folder in which something was
 // written: a write that the bucket's client repeated may land once more.
@@ -391,6 +423,7 @@ func (u *Upload) Abort() {
 		return
 	}
 	u.over = true
+	u.end(errGivenUp)
 	u.claim.settle(u.committed)
 	u.r.leaveTurn(u.s, u.turn)
 	if u.committed || u.unclear || u.intent == nil {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -58,6 +59,7 @@ type Registry struct {
 	turns    map[series]*turn         // models that are being published to, by mu
 	mu       sync.Mutex               // guards turns
 	after    *cleanups
+	audit    *auditLog
 	life     context.Context // over when the registry is closed
 	end      context.CancelFunc
 }
@@ -96,6 +98,7 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 		turns:    map[series]*turn{},
 		after:    newCleanups(64),
 	}
+	r.audit = newAuditLog(r)
 	r.life, r.end = context.WithCancel(context.Background())
 	var format struct{} // its envelope says all
 	_, err := r.read(ctx, formatKey, &format)
@@ -117,10 +120,11 @@ func Open(ctx context.Context, bucket blob.Bucket, o Options) (*Registry, error)
 // Bucket is the store that the registry was opened on. Scopes hold there too.
 func (r *Registry) Bucket() blob.Bucket { return r.bucket }
 
-// Close waits for the cleanups that outlived their requests, and ends what only looks.
+// Close writes what waits to be written to the audit log, waits for the cleanups that
+// outlived their requests, and ends what only looks.
 func (r *Registry) Close(ctx context.Context) error {
 	r.end()
-	if err := r.after.wait(ctx); err != nil {
+	if err := errors.Join(r.audit.close(ctx), r.after.wait(ctx)); err != nil {
 		return fmt.Errorf("close registry: %w", err)
 	}
 	return nil

@@ -14,13 +14,18 @@ import (
 // It must be of exactly its files; and by a trusted key, where there are any: else it is
 // ErrBadSignature, and nothing is changed. Of two who sign at once the later one stays.
 func (r *Registry) Sign(ctx context.Context, ref Ref, data []byte) (*Version, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	what := AuditRecord{Action: AuditSign, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	return audited(ctx, r, what, func(made *change) (*Version, error) {
+		return r.signVersion(ctx, ref, data, made)
+	})
+}
+
+func (r *Registry) signVersion(ctx context.Context, ref Ref, data []byte, made *change) (*Version, error) {
 	v, err := r.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
+	made.tell(func(a *AuditRecord) { a.Version = v.Version })
 	asked, err := r.signatures(ctx, v.Tenant)
 	if err != nil {
 		return nil, err

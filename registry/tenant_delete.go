@@ -10,9 +10,12 @@ import (
 // tenant was is the answer. While there is a model it is ErrTenantInUse; a publish that is
 // just under way may make the tenant anew.
 func (r *Registry) DeleteTenant(ctx context.Context, t Tenant, c Change) (*TenantInfo, error) {
-	if err := r.writable(); err != nil {
-		return nil, err
-	}
+	return audited(ctx, r, AuditRecord{Action: AuditTenantDelete, Tenant: t}, func(made *change) (*TenantInfo, error) {
+		return r.deleteTenant(ctx, t, c, made.id())
+	})
+}
+
+func (r *Registry) deleteTenant(ctx context.Context, t Tenant, c Change, nonce string) (*TenantInfo, error) {
 	info, err := r.Tenant(ctx, t)
 	if err != nil {
 		return nil, err
@@ -27,7 +30,7 @@ func (r *Registry) DeleteTenant(ctx context.Context, t Tenant, c Change) (*Tenan
 	if err != nil {
 		return nil, fmt.Errorf("revoke keys of %s: %w", t, outcome(revoked > 0, err))
 	}
-	_, err = update(ctx, r, tenantKey(t), "", func(old *tenantBody) (*tenantBody, error) {
+	_, err = update(ctx, r, tenantKey(t), nonce, func(old *tenantBody) (*tenantBody, error) {
 		next, shown := tenantBody{Deleted: true, DeletedAt: r.stamp(), DeletedBy: c.By}, int64(0)
 		if old != nil {
 			next.revisions = old.revisions

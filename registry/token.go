@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"hash/crc32"
+	"regexp"
 	"strings"
 )
 
@@ -27,6 +28,13 @@ const (
 	crockford = "0123456789abcdefghjkmnpqrstvwxyz"
 	base62    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
+
+// tokenLike finds what may be a token in text.
+var tokenLike = regexp.MustCompile(`mbk_[A-Za-z0-9_-]{8,}`)
+
+// HideTokens is text without the tokens in it: somebody may have put one where a name
+// belongs. What is a name stays one.
+func HideTokens(s string) string { return tokenLike.ReplaceAllString(s, "mbk_hidden") }
 
 // Token is what is known of a token once it was looked at: the secret is not kept.
 type Token struct {
