@@ -32,9 +32,10 @@ const (
 	TenantAdmin   Permission = "tenant.admin" // make, change and delete tenants; their limits
 	TrustWrite    Permission = "trust.write"  // whose signatures count in the tenant
 	TenantList    Permission = "tenant.list"
-	KeyAdmin      Permission = "key.admin"    // keys of one tenant
-	KeyOperator   Permission = "key.operator" // keys for all tenants
-	AuditRead     Permission = "audit.read"
+	KeyAdmin      Permission = "key.admin"      // keys of one tenant
+	KeyOperator   Permission = "key.operator"   // keys for all tenants
+	AuditRead     Permission = "audit.read"     // of one tenant
+	AuditOperator Permission = "audit.all.read" // of what belongs to none
 	Collect       Permission = "gc"
 	MetricsRead   Permission = "metrics"
 )
@@ -66,6 +67,7 @@ var grants = []struct {
 	{KeyAdmin, "----ao"},
 	{KeyOperator, "-----o"},
 	{AuditRead, "----ao"},
+	{AuditOperator, "-----o"},
 	{Collect, "-----o"},
 	{MetricsRead, "-----o"},
 }

@@ -146,14 +146,10 @@ func (x *exchange) log(r *http.Request, log *slog.Logger, aborted bool) {
 	log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// tokenLike finds what may be a token in text: somebody may have put one where a name
-// belongs.
-var tokenLike = regexp.MustCompile(`mbk_[A-Za-z0-9_-]{8,}`)
-
 // printable is text for a terminal and a log: quoted if it could do more there than be
 // read, and without tokens.
 func printable(s string) string {
-	s = tokenLike.ReplaceAllString(s, "mbk_***")
+	s = registry.HideTokens(s)
 	if len(s) > 2*maxDetail {
 		s = s[:2*maxDetail] + "…"
 	}

@@ -225,7 +225,7 @@ func (r Route) spared(p Principal) bool {
 	switch r.Permission {
 	case Public:
 		return true
-	case TenantRead, TenantAdmin, TenantList, KeyAdmin, KeyOperator, AuditRead, Collect, MetricsRead:
+	case TenantRead, TenantAdmin, TenantList, KeyAdmin, KeyOperator, AuditRead, AuditOperator, Collect, MetricsRead:
 		return p.Tenant == ""
 	}
 	return false

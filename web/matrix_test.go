@@ -30,6 +30,8 @@ var mayCall = map[string]string{
 	"GET /v1/keys":                               "o",
 	"POST /v1/keys":                              "o",
 	"DELETE /v1/keys/{key}":                      "o",
+	"GET /v1/tenants/{tenant}/log":               "ao",
+	"GET /v1/log":                                "o",
 	"GET /v1/models":                             "rwpao",
 	"GET /v1/detectors":                          "srwpao",
 	"GET /v1/tenants/{tenant}/models":            "rwpao",

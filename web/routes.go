@@ -76,6 +76,9 @@ func Routes() []Route {
 		{Method: "POST", Pattern: "/v1/keys", Permission: KeyOperator, Any: true, body: jsonBody, handle: (*Server).createKey},
 		{Method: "DELETE", Pattern: "/v1/keys/{key}", Permission: KeyOperator, Any: true, handle: (*Server).revokeKey},
 
+		{Method: "GET", Pattern: v1 + "/log", Permission: AuditRead, handle: (*Server).showLog},
+		{Method: "GET", Pattern: "/v1/log", Permission: AuditOperator, Any: true, handle: (*Server).showLog},
+
 		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, handle: (*Server).listAllModels},
 		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, handle: (*Server).listModels},
 		{Method: "GET", Pattern: model, Permission: ModelRead, handle: (*Server).getModel},
@@ -174,6 +177,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if route.Permission != Public {
 			var err error
 			if c.who, err = s.authenticate(c.r, x.client, route.Permission); err != nil {
+				s.refused.note(c, route, err)
 				return err
 			}
 			x.who = c.who
@@ -182,6 +186,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 		if err == nil {
 			err = s.perform(c, route)
 		}
+		s.refused.note(c, route, err)
 		c.share.settle(err)
 		return err
 	}
@@ -218,6 +223,9 @@ func (s *Server) perform(c *call, route Route) error {
 		if _, err := io.Copy(io.Discard, c.body(limit)); err != nil {
 			return err
 		}
+	}
+	if route.changes() {
+		c.onBehalf()
 	}
 	err := route.handle(s, c)
 	if err == nil {

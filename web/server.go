@@ -99,6 +99,7 @@ type Server struct {
 	own      []func() // close what was not given
 	works    *works
 	rations  *rations
+	refused  *refused
 	answers  sync.Pool // of *[]byte: buffers of answers to detect
 
 	stopping atomic.Bool        // readyz says no
@@ -151,6 +152,8 @@ func New(o Options) (*Server, error) {
 	s.works = newWorks(o.WorkBytes, func(t registry.Tenant) int64 { return o.Registry.KnownLimit(t, registry.LimitUploads) })
 	s.rations = newRations(o.Registry)
 	s.own = append(s.own, s.rations.close)
+	s.refused = newRefused(o.Registry)
+	s.own = append(s.own, s.refused.close)
 	s.answers.New = func() any { return new([]byte) }
 	if s.pool = o.Pool; s.pool == nil {
 		s.pool = detector.NewPool(o.Registry, detector.PoolOptions{Share: func(t registry.Tenant) int64 { return o.Registry.KnownLimit(t, registry.LimitCachedBytes) }})
