@@ -34,6 +34,7 @@ type commands struct {
 
 	Tenant tenantCommand `cmd:"" group:"access" help:"Describe, list and delete tenants."`
 	Key    keyCommand    `cmd:"" group:"access" help:"Make, list and revoke API keys."`
+	Log    logCommand    `cmd:"" group:"access" help:"Tell who changed what, and who tried to and might not."`
 
 	Verify verifyCommand `cmd:"" group:"store" help:"Read every byte of versions, and say what is wrong."`
 	Check  checkCommand  `cmd:"" group:"store" help:"Look at the whole bucket, and say what is wrong; changes nothing."`

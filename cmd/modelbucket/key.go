@@ -170,11 +170,20 @@ type expiry time.Time
 func (e *expiry) at() *time.Time { return (*time.Time)(e) }
 
 func (e *expiry) UnmarshalText(b []byte) error {
-	s := string(b)
+	t, err := moment(string(b), 1)
+	if err != nil {
+		return errors.New("a time to come is a number of days or hours (90d, 12h), or a date (2027-06-30)")
+	}
+	*e = expiry(t)
+	return nil
+}
+
+// moment reads a date, or so many days or hours from now: to come if sign is 1, ago if it
+// is -1.
+func moment(s string, sign time.Duration) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			*e = expiry(t.UTC())
-			return nil
+			return t.UTC(), nil
 		}
 	}
 	in, err := time.ParseDuration(s)
@@ -184,8 +193,7 @@ func (e *expiry) UnmarshalText(b []byte) error {
 		in = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil || in <= 0 {
-		return errors.New("a time to come is a number of days or hours (90d, 12h), or a date (2027-06-30)")
+		return time.Time{}, strconv.ErrSyntax
 	}
-	*e = expiry(time.Now().Add(in).UTC().Truncate(time.Second))
-	return nil
+	return time.Now().Add(sign * in).UTC().Truncate(time.Second), nil
 }

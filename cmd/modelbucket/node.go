@@ -24,6 +24,8 @@ type node struct {
 	pool     *detector.Pool
 	resolver *detector.Resolver
 	options  nodeOptions
+
+	closeServer func() // of the handler, where there is one
 }
 
 type nodeOptions struct {
@@ -42,7 +44,7 @@ const closeTime = 30 * time.Second
 
 // openNode builds the tree over the store. It is taken down when the run ends.
 func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
-	n := &node{metrics: web.NewMetrics(), options: o}
+	n := &node{metrics: web.NewMetrics(), options: o, closeServer: func() {}}
 	var err error
 	n.bucket, err = p.openBucket(ctx, o.create, blob.Options{ReadOnly: o.readOnly, Observe: n.metrics.Call, Log: o.log})
 	if err != nil {
@@ -64,6 +66,7 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 	}})
 	n.resolver = detector.NewResolver(n.registry, detector.ResolverOptions{MaxAge: o.latestMaxAge})
 	p.closers = append(p.closers, func() error {
+		n.closeServer()
 		n.resolver.Close()
 		n.pool.Close()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
@@ -77,7 +80,12 @@ func (p *program) openNode(ctx context.Context, o nodeOptions) (*node, error) {
 func (n *node) server(o web.Options) (*web.Server, error) {
 	o.Registry, o.Pool, o.Resolver, o.Metrics = n.registry, n.pool, n.resolver, n.metrics
 	o.MaxUpload, o.Log = n.options.maxUpload, n.options.log
-	return web.New(o)
+	server, err := web.New(o)
+	if err != nil {
+		return nil, err
+	}
+	n.closeServer = server.Close
+	return server, nil
 }
 
 // collectEvery runs the collector from time to time, each time at another moment, so

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"modelbucket/registry"
 	"modelbucket/web/client"
@@ -146,6 +147,10 @@ func (c checkCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	p.tell(report.Problems)
+	for _, open := range report.Open {
+		p.say("%s by %s at %s (%s) was begun, and its end is not in the audit log: %s; it is under way, or its node ended",
+			plain(string(open.Action)+" "+subject(open.AuditRecord)), plain(open.By), open.At.UTC().Format(time.RFC3339), open.ID, open.Outcome)
+	}
 	if !report.OK {
 		return &mistake{text: fmt.Sprintf("%d problems found", len(report.Problems)),
 			hint: "modelbucket verify REF tells more of a version; objects come back from the bucket's own versions or a backup", exit: exitCorrupt}
