@@ -94,7 +94,7 @@ func (k *keyring) close() {
 // admit tells whose token it is. A wrong token and one of no key get the same answer.
 func (k *keyring) admit(ctx context.Context, t registry.Token, address netip.Addr, permission Permission) (Principal, error) {
 	for range 3 {
-		who, q, err := k.look(t, address)
+		who, q, err := k.look(t, address, goesOn(permission))
 		if err != nil || q == nil {
 			return who, err
 		}
@@ -114,8 +114,10 @@ func (k *keyring) admit(ctx context.Context, t registry.Token, address netip.Add
 }
 
 // look says what is known of a token. With a question, that has to be answered first; who
-// is then set where the key is known from before.
-func (k *keyring) look(t registry.Token, address netip.Addr) (who Principal, q *keyQuestion, err error) {
+// is then set where the key is known from before. Who may go on while the store is away
+// waits for no answer that may not come; all others do, so that the first of them after its
+// return is served.
+func (k *keyring) look(t registry.Token, address netip.Addr, goesOn bool) (who Principal, q *keyQuestion, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -138,7 +140,9 @@ func (k *keyring) look(t registry.Token, address netip.Addr) (who Principal, q *
 		return who, k.ask(t.ID, now), nil
 	}
 	if !now.Before(e.again) {
-		k.ask(t.ID, now)
+		if q = k.ask(t.ID, now); !goesOn {
+			return who, q, nil
+		}
 	}
 	who, err = k.graced(who, e, now)
 	return who, nil, err

@@ -65,6 +65,7 @@ func TestKeysWhileTheStoreIsAway(t *testing.T) {
 		if w := n.ask("reader", "GET", "/v1/detectors", ""); w.Code != http.StatusOK {
 			t.Errorf("a reader lists detectors: %s", code(w))
 		}
+		synctest.Wait()
 		n.reconnect()
 		time.Sleep(3 * time.Second)
 		want("back", map[string]string{"known": "", "unknown": "", "expires": "401 unauthenticated", "revoked": "401 unauthenticated"})

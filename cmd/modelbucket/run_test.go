@@ -26,7 +26,7 @@ func TestWrongCalls(t *testing.T) {
 		args       string
 		text, hint string
 	}{
-		{"lst", `unexpected argument lst, did you mean "list"?`, "see: modelbucket --help"},
+		{"lst", `unexpected argument lst, did you mean one of "list", "log"?`, "see: modelbucket --help"},
 		{"list --limt 3", `unknown flag --limt, did you mean "--limit"?`, "see: modelbucket list --help"},
 		{"show", `expected "<ref>"`, "see: modelbucket show --help"},
 		{"show a/b/c", `is no model; 1 to 128 of A-Z`, ""},
