@@ -200,6 +200,7 @@ func audited[T any](ctx context.Context, r *Registry, what AuditRecord, do func(
 	if err := c.begun(ctx); err != nil {
 		return result, err
 	}
+	err = ErrOutcomeUnknown // what a panic leaves
 	return do(c)
 }
 

@@ -39,7 +39,7 @@ type AuditPage struct {
 type AuditCursor string
 
 const (
-	auditPageBatches = 1000
+	auditPageBatches = 256
 	auditLate        = time.Hour // a record waits no longer for the store, but where that is away
 )
 

@@ -26,6 +26,7 @@ func (u *Upload) Commit(ctx context.Context, facts Facts) (v *Version, err error
 		u.end(err)
 		u.Abort()
 	}()
+	err = ErrOutcomeUnknown // what a panic leaves
 	return u.makeVersion(ctx, facts)
 }
 

@@ -267,3 +267,40 @@ func TestUsage(t *testing.T) {
 		}
 	})
 }
+
+// What a tenant has is counted past its audit log, however long that is.
+func TestUsagePassesTheAuditLog(t *testing.T) {
+	memory, lists := blob.NewMemory(), 0
+	bucket := &hooked{Bucket: memory, before: func(operation, key string) error {
+		if operation == blobtest.List && key == "acme/" {
+			lists++
+		}
+		return nil
+	}}
+	r := open(t, bucket)
+	for _, m := range []registry.Model{"0", "z"} {
+		mustPublish(t, r, registry.Publication{Tenant: acme, Model: m}, "content")
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	usage := func() (*registry.Usage, int) {
+		t.Helper()
+		lists = 0
+		u, err := open(t, bucket).Usage(t.Context(), acme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u, lists
+	}
+	before, _ := usage()
+	for i := range 5000 {
+		if _, err := memory.Put(t.Context(), fmt.Sprintf("acme/_audit/%04d", i), strings.NewReader("x"), blob.PutOptions{Size: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, n := usage()
+	if after.Versions != before.Versions || after.StoredBytes != before.StoredBytes || after.Versions != 2 || n > 3 {
+		t.Errorf("%+v after %d listings, and before there was a log %+v", after, n, before)
+	}
+}

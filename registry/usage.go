@@ -162,6 +162,9 @@ func (r *Registry) countTenant(ctx context.Context, t Tenant) (amount, error) {
 		if after = page.Next; after == "" {
 			return sum, nil
 		}
+		if strings.HasPrefix(after, auditPrefix(t)) {
+			after = past(tenantPrefix(t), "_audit") // it may be long, and counts for nothing
+		}
 	}
 }
 
