@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -258,9 +259,9 @@ func TestAuditWhileAway(t *testing.T) {
 	for _, kind := range []string{"refused", "lost"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				away := false
+				var away atomic.Bool
 				fails := func(_, key string) error {
-					if away && strings.Contains(key, "_audit/") {
+					if away.Load() && strings.Contains(key, "_audit/") {
 						return blob.ErrUnavailable
 					}
 					return nil
@@ -274,7 +275,7 @@ func TestAuditWhileAway(t *testing.T) {
 				if _, err := publish(ctx, r, registry.Publication{Tenant: acme, Model: fraud}, "one"); err != nil {
 					t.Fatal(err)
 				}
-				away = true
+				away.Store(true)
 				for i := range 5 {
 					if _, err := r.SetAlias(ctx, acme, fraud, "stable", registry.AliasChange{To: 1}); !errors.Is(err, blob.ErrUnavailable) || errors.Is(err, registry.ErrOutcomeUnknown) {
 						t.Errorf("change %d: %v", i, err)
@@ -287,7 +288,7 @@ func TestAuditWhileAway(t *testing.T) {
 					t.Errorf("%+v, %v", v, err)
 				}
 				time.Sleep(10 * time.Minute)
-				away = false
+				away.Store(false)
 				time.Sleep(time.Minute)
 				if _, err := r.SetAlias(ctx, acme, fraud, "stable", registry.AliasChange{To: 1}); err != nil {
 					t.Error(err)
@@ -313,20 +314,21 @@ func TestAuditWhileAway(t *testing.T) {
 // A store that is away for long costs no more memory than a node sets aside.
 func TestAuditIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		bucket := &hooked{Bucket: blob.NewMemory(), before: func(_, key string) error {
-			if away && strings.Contains(key, "_audit/") {
+			if away.Load() && strings.Contains(key, "_audit/") {
 				return blob.ErrUnavailable
 			}
 			return nil
 		}}
 		r := node(t, bucket)
-		const n = 50_000
+		const n = 35_000
 		long := strings.Repeat("x", 256)
 		for range n {
 			r.Refused(registry.AuditRecord{Tenant: acme, By: long, Request: long, Client: long, Code: long, Count: 1})
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(time.Hour)
 		kept := 0
 		for q := (registry.AuditQuery{Tenant: acme, Limit: 1000}); ; {
