@@ -30,7 +30,7 @@ func advise(key string) string {
 		return bringBack + ", or delete it: nodes then read all keys anew"
 	}
 	tenant, rest, _ := strings.Cut(key, "/")
-	if strings.HasPrefix(key, auditPrefix("")) || strings.HasPrefix(rest, "_audit/") {
+	if strings.HasPrefix(key, auditPrefix("")) || strings.HasPrefix(key, auditPrefix(Tenant(tenant))) {
 		return bringBack + "; what it told of who changed what is lost else"
 	}
 	if rest == "_tenant.json" {

@@ -74,7 +74,7 @@ func checkAttributes(description string, tags map[string]string) error {
 
 // UpdateVersion changes description and tags of a version.
 func (r *Registry) UpdateVersion(ctx context.Context, ref Ref, c Change) (*Version, error) {
-	what := AuditRecord{Action: AuditVersionUpdate, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	what := ref.audit(AuditVersionUpdate)
 	return audited(ctx, r, what, func(made *change) (*Version, error) {
 		return r.updateVersion(ctx, ref, c, made)
 	})

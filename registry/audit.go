@@ -80,6 +80,12 @@ type AuditRecord struct {
 	Count   int         `json:"count,omitempty"`  // refused: how often within its minute
 }
 
+// audit is what the audit log says of a change to what a reference names.
+func (r Ref) audit(action AuditAction) AuditRecord {
+	s := r.Selector
+	return AuditRecord{Action: action, Tenant: r.Tenant, Model: r.Model, Version: s.Number, Label: s.Label, Alias: s.Alias}
+}
+
 // Caller is on whose behalf a context's changes are made.
 type Caller struct {
 	Name    string // root, key:<id>, oidc:<subject>

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -337,5 +336,5 @@ func (r *Registry) readBatch(ctx context.Context, key string, id auditID) (*audi
 	if b.Chain != id.chain || b.Seq != id.seq {
 		return nil, nil, corrupt(key, "is batch %d of chain %s", b.Seq, b.Chain)
 	}
-	return b, bytes.Clone(data), nil
+	return b, data, nil
 }

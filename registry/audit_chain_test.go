@@ -3,7 +3,6 @@ package registry_test
 import (
 	"bytes"
 	"context"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -29,53 +28,12 @@ func written(t *testing.T) (bucket blob.Bucket, batches []string) {
 	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range keysOf(t, bucket) {
-		if strings.Contains(key, "/_audit/") {
-			batches = append(batches, key)
-		}
-	}
+	batches = keys(t, bucket, "acme/_audit/")
 	if len(batches) != 6 {
 		t.Fatalf("batches %q", batches)
 	}
 	slices.Reverse(batches)
 	return bucket, batches
-}
-
-func keysOf(t *testing.T, bucket blob.Bucket) (keys []string) {
-	t.Helper()
-	for o := (blob.ListOptions{}); ; {
-		page, err := bucket.List(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, object := range page.Objects {
-			keys = append(keys, object.Key)
-		}
-		if o.StartAfter = page.Next; o.StartAfter == "" {
-			return keys
-		}
-	}
-}
-
-func bytesOf(t *testing.T, bucket blob.Bucket, key string) []byte {
-	t.Helper()
-	body, _, err := bucket.Get(t.Context(), key, blob.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func overwrite(t *testing.T, bucket blob.Bucket, key string, data []byte) {
-	t.Helper()
-	if _, err := bucket.Put(t.Context(), key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // Whatever is done to the middle of a chain, check names it.
@@ -87,33 +45,29 @@ func TestAuditChainShows(t *testing.T) {
 	}{
 		"untouched": {func(*testing.T, blob.Bucket, []string) {}, 0, ""},
 		"taken out": {func(t *testing.T, bucket blob.Bucket, batches []string) {
-			if err := bucket.Delete(t.Context(), batches[2]); err != nil {
-				t.Fatal(err)
-			}
+			remove(t, bucket, batches[2])
 		}, 3, "those from 3 to 3 are missing"},
 		"beginning cut off": {func(t *testing.T, bucket blob.Bucket, batches []string) {
 			for _, key := range batches[:2] {
-				if err := bucket.Delete(t.Context(), key); err != nil {
-					t.Fatal(err)
-				}
+				remove(t, bucket, key)
 			}
 		}, 2, "those from 1 to 2 are missing"},
 		"a bit flipped": {func(t *testing.T, bucket blob.Bucket, batches []string) {
-			data := bytesOf(t, bucket, batches[2])
+			data := object(t, bucket, batches[2])
 			data[len(data)/2] ^= 1
-			overwrite(t, bucket, batches[2], data)
+			put(t, bucket, batches[2], data)
 		}, 2, "envelope"},
 		"sealed anew": {func(t *testing.T, bucket blob.Bucket, batches []string) {
-			data := bytes.Replace(bytesOf(t, bucket, batches[2]), []byte(`"by":"root"`), []byte(`"by":"toor"`), 1)
+			data := bytes.Replace(object(t, bucket, batches[2]), []byte(`"by":"root"`), []byte(`"by":"toor"`), 1)
 			at := bytes.Index(data, []byte(`","body":`))
 			body := data[at+len(`","body":`) : len(data)-1]
-			overwrite(t, bucket, batches[2], slices.Concat(data[:at-64], []byte(digest(body)), data[at:at+len(`","body":`)], body, []byte("}")))
+			put(t, bucket, batches[2], slices.Concat(data[:at-64], []byte(digest(body)), data[at:at+len(`","body":`)], body, []byte("}")))
 		}, 3, "does not follow on"},
 		"put elsewhere": {func(t *testing.T, bucket blob.Bucket, batches []string) {
-			overwrite(t, bucket, batches[2], bytesOf(t, bucket, batches[4]))
+			put(t, bucket, batches[2], object(t, bucket, batches[4]))
 		}, 2, "envelope"},
 		"nothing of ours": {func(t *testing.T, bucket blob.Bucket, batches []string) {
-			overwrite(t, bucket, batches[2]+"x", nil)
+			put(t, bucket, batches[2]+"x", nil)
 		}, 2, "no object of ours"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,13 +37,11 @@ type link struct {
 func (c *checker) audit(ctx context.Context, t Tenant) error {
 	chains := map[string][]link{}
 	ended, open := map[string]bool{}, map[string]AuditRecord{}
-	after := ""
-	for more := true; more; more = after != "" {
+	for after := ""; ; {
 		page, err := c.r.bucket.List(ctx, blob.ListOptions{Prefix: auditPrefix(t), StartAfter: after})
 		if err != nil {
 			return fmt.Errorf("list the audit log: %w", err)
 		}
-		after = page.Next
 		batches, links := make([]*auditBatch, len(page.Objects)), make([]link, len(page.Objects))
 		err = c.sideBySide(ctx, len(page.Objects), func(ctx context.Context, c *checker, i int) error {
 			key := page.Objects[i].Key
@@ -81,6 +79,9 @@ func (c *checker) audit(ctx context.Context, t Tenant) error {
 					open[a.ID] = a
 				}
 			}
+		}
+		if after = page.Next; after == "" {
+			break
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(chains)) {

@@ -31,7 +31,7 @@ type trash struct {
 // DeleteVersion deletes a version for good: its number and label stay taken, its files
 // go after the retention. While an alias names it, it is ErrAliasInUse.
 func (r *Registry) DeleteVersion(ctx context.Context, ref Ref, d Deletion) (*Version, error) {
-	what := AuditRecord{Action: AuditVersionDelete, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	what := ref.audit(AuditVersionDelete)
 	return audited(ctx, r, what, func(made *change) (*Version, error) {
 		return r.deleteVersion(ctx, ref, d, made)
 	})

@@ -287,45 +287,27 @@ func TestDamagedKey(t *testing.T) {
 	r := open(t, bucket)
 	key, _ := mustCreateKey(t, r, registry.NewKey{Tenant: acme, Role: registry.Reader})
 	admin, token := mustCreateKey(t, r, registry.NewKey{Tenant: acme, Role: registry.Admin})
-	object := func(id registry.KeyID) string { return "_system/keys/" + string(id) + ".json" }
-	read := func(id registry.KeyID) []byte {
-		body, _, err := bucket.Get(t.Context(), object(id), blob.Range{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer body.Close()
-		data, err := io.ReadAll(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
+	at := func(id registry.KeyID) string { return "_system/keys/" + string(id) + ".json" }
+	read := func(id registry.KeyID) []byte { return object(t, bucket, at(id)) }
 	sound := read(key.ID)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		data := bytes.Clone(sound)
 		data[random.IntN(len(data))] ^= byte(1 + random.IntN(255))
-		write(t, bucket, object(key.ID), data)
+		put(t, bucket, at(key.ID), data)
 		_, err := r.Key(t.Context(), key.ID)
 		wantErr(t, "read a damaged key", err, registry.ErrCorrupt)
 	}
-	write(t, bucket, object(key.ID), read(admin.ID)) // another's, with more rights
+	put(t, bucket, at(key.ID), read(admin.ID)) // another's, with more rights
 	if k, err := r.Key(t.Context(), key.ID); !isOneOf(err, registry.ErrCorrupt) {
 		t.Errorf("%+v, %v", k, err)
 	}
 	report, err := r.Check(t.Context(), registry.CheckOptions{})
-	if err != nil || !slices.ContainsFunc(report.Problems, func(p registry.Problem) bool { return p.Key == object(key.ID) && p.Advice != "" }) {
+	if err != nil || !slices.ContainsFunc(report.Problems, func(p registry.Problem) bool { return p.Key == at(key.ID) && p.Advice != "" }) {
 		t.Errorf("check: %+v, %v", report, err)
 	}
 	if k, err := r.Key(t.Context(), admin.ID); err != nil || !k.Opens(mustParseToken(t, token)) {
 		t.Errorf("the other key: %v", err)
-	}
-}
-
-func write(t testing.TB, b blob.Bucket, key string, data []byte) {
-	t.Helper()
-	if _, err := b.Put(t.Context(), key, bytes.NewReader(data), blob.PutOptions{Size: int64(len(data))}); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -338,7 +320,7 @@ func TestCheckFindsUnlistedKeys(t *testing.T) {
 	if err := bucket.Delete(t.Context(), entry); err != nil {
 		t.Fatal(err)
 	}
-	write(t, bucket, "_system/keys/stray.json", []byte("{}"))
+	put(t, bucket, "_system/keys/stray.json", []byte("{}"))
 	report, err := r.Check(t.Context(), registry.CheckOptions{})
 	if err != nil {
 		t.Fatal(err)

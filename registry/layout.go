@@ -25,6 +25,7 @@ const (
 	systemPrefix = "_system/"
 	gcPrefix     = systemPrefix + "gc/"
 	probePrefix  = systemPrefix + "probe/"
+	auditName    = "_audit"
 	keysPrefix   = systemPrefix + "keys/"
 	keyEpochKey  = keysPrefix + "_epoch.json"
 	suffix       = ".json"
@@ -61,7 +62,7 @@ func auditPrefix(t Tenant) string {
 	if t == "" {
 		return systemPrefix + "audit/"
 	}
-	return tenantPrefix(t) + "_audit/"
+	return tenantPrefix(t) + auditName + "/"
 }
 
 // auditFolder is what the keys of a day begin with.

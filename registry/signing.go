@@ -14,7 +14,7 @@ import (
 // It must be of exactly its files; and by a trusted key, where there are any: else it is
 // ErrBadSignature, and nothing is changed. Of two who sign at once the later one stays.
 func (r *Registry) Sign(ctx context.Context, ref Ref, data []byte) (*Version, error) {
-	what := AuditRecord{Action: AuditSign, Tenant: ref.Tenant, Model: ref.Model, Version: ref.Selector.Number, Label: ref.Selector.Label, Alias: ref.Selector.Alias}
+	what := ref.audit(AuditSign)
 	return audited(ctx, r, what, func(made *change) (*Version, error) {
 		return r.signVersion(ctx, ref, data, made)
 	})

@@ -163,7 +163,7 @@ func (r *Registry) countTenant(ctx context.Context, t Tenant) (amount, error) {
 			return sum, nil
 		}
 		if strings.HasPrefix(after, auditPrefix(t)) {
-			after = past(tenantPrefix(t), "_audit") // it may be long, and counts for nothing
+			after = past(tenantPrefix(t), auditName) // it may be long, and counts for nothing
 		}
 	}
 }

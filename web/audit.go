@@ -67,7 +67,9 @@ func (s *refused) note(c *call, route Route, err error) {
 	if err == nil || !route.changes() {
 		return
 	}
-	kind := refusal{by: c.who.Name, tenant: c.who.only(), permission: route.Permission, code: ProblemOf(err).Code}
+	kind := refusal{
+		by: c.who.Name, tenant: c.who.only(), named: c.tenant, model: c.model, permission: route.Permission, code: ProblemOf(err).Code,
+	}
 	switch kind.code {
 	case codeUnauthenticated, codeForbidden:
 	case codeTenantNotFound:
@@ -81,7 +83,7 @@ func (s *refused) note(c *call, route Route, err error) {
 		kind.client = c.w.client.String()
 	}
 	caller := cmp.Or(kind.by, network(c.w.client).String())
-	if kind.named, kind.model = c.tenant, c.model; kind.by == "" {
+	if kind.by == "" {
 		kind.client = network(c.w.client).String() // who changes his address within it is still one
 	}
 	s.mu.Lock()

@@ -11,24 +11,38 @@ import (
 	"modelbucket/web/client"
 )
 
+// howMany is how many a list may have.
+type howMany struct {
+	Limit int  `default:"100" help:"How many at most."`
+	All   bool `help:"All of them."`
+}
+
+// most is 0 for all.
+func (c howMany) most() (int, error) {
+	switch {
+	case c.Limit < 1:
+		return 0, usage("for example --limit 20, or --all", "--limit is %d", c.Limit)
+	case c.All:
+		return 0, nil
+	}
+	return c.Limit, nil
+}
+
 type listCommand struct {
-	What    string `arg:"" optional:"" placeholder:"TENANT[/MODEL]" help:"A tenant, to list its models, or a model, to list its versions. Without: all models that you may see."`
-	Limit   int    `default:"100" help:"How many at most."`
-	All     bool   `help:"All of them."`
-	Deleted bool   `help:"Show deleted versions too."`
+	What string `arg:"" optional:"" placeholder:"TENANT[/MODEL]" help:"A tenant, to list its models, or a model, to list its versions. Without: all models that you may see."`
+	howMany
+	Deleted bool `help:"Show deleted versions too."`
 }
 
 // Run lists models, or the versions of one.
 func (c listCommand) Run(ctx context.Context, p *program) error {
-	if c.Limit < 1 {
-		return usage("for example --limit 20, or --all", "--limit is %d", c.Limit)
+	most, err := c.most()
+	if err != nil {
+		return err
 	}
 	api, err := p.connect(ctx, toRead)
 	if err != nil {
 		return err
-	}
-	if c.All {
-		c.Limit = 0
 	}
 	if strings.Contains(c.What, "/") {
 		ref, err := registry.ParseRef(c.What)
@@ -38,12 +52,12 @@ func (c listCommand) Run(ctx context.Context, p *program) error {
 		if !ref.Selector.IsLatest() {
 			return usage("show one version with: modelbucket show "+ref.String(), "%s names one version", ref)
 		}
-		return c.versions(ctx, p, api, ref)
+		return c.versions(ctx, p, api, ref, most)
 	}
-	return c.models(ctx, p, api)
+	return c.models(ctx, p, api, most)
 }
 
-func (c listCommand) models(ctx context.Context, p *program, api *client.Client) error {
+func (c listCommand) models(ctx context.Context, p *program, api *client.Client, most int) error {
 	which := client.ModelList{Latest: !p.Quiet}
 	all := api.AllModels(ctx, which)
 	if c.What != "" {
@@ -53,7 +67,7 @@ func (c listCommand) models(ctx context.Context, p *program, api *client.Client)
 		}
 		all = api.Models(ctx, tenant, which)
 	}
-	models, more, err := take(all, c.Limit)
+	models, more, err := take(all, most)
 	if err != nil {
 		return err
 	}
@@ -68,8 +82,8 @@ func (c listCommand) models(ctx context.Context, p *program, api *client.Client)
 	return p.result(models, "models", more, t, 0)
 }
 
-func (c listCommand) versions(ctx context.Context, p *program, api *client.Client, ref registry.Ref) error {
-	versions, more, err := take(api.Versions(ctx, ref.Tenant, ref.Model, client.VersionList{Deleted: c.Deleted}), c.Limit)
+func (c listCommand) versions(ctx context.Context, p *program, api *client.Client, ref registry.Ref, most int) error {
+	versions, more, err := take(api.Versions(ctx, ref.Tenant, ref.Model, client.VersionList{Deleted: c.Deleted}), most)
 	if err != nil {
 		return p.suggest(ctx, api, ref, err)
 	}

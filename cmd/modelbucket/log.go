@@ -18,30 +18,18 @@ type logCommand struct {
 	By     string `placeholder:"NAME" help:"Only this caller's: root, key:ID or oidc:SUBJECT."`
 	Action string `placeholder:"ACTION" help:"Only this, such as alias.set."`
 	Event  string `placeholder:"EVENT" help:"Only done, failed, unknown or refused; or intent: changes that were begun, whatever came of them."`
-	Limit  int    `default:"100" help:"How many at most."`
-	All    bool   `help:"All of them."`
+	howMany
 }
 
 // Run tells who changed what, the newest first.
 func (c logCommand) Run(ctx context.Context, p *program) error {
-	if c.Limit < 1 {
-		return usage("for example --limit 20, or --all", "--limit is %d", c.Limit)
-	}
-	if c.All {
-		c.Limit = 0
+	most, err := c.most()
+	if err != nil {
+		return err
 	}
 	q := registry.AuditQuery{Since: c.Since.at(), Until: c.Until.at(), By: c.By, Action: registry.AuditAction(c.Action), Event: registry.AuditEvent(c.Event)}
-	tenant, model, ofModel := strings.Cut(c.What, "/")
-	var err error
-	if tenant != "" {
-		if q.Tenant, err = registry.ParseTenant(tenant); err != nil {
-			return err
-		}
-	}
-	if ofModel {
-		if q.Model, err = registry.ParseModel(model); err != nil {
-			return err
-		}
+	if q.Tenant, q.Model, err = parseScope(c.What); err != nil {
+		return err
 	}
 	api, err := p.connect(ctx, toRead)
 	if err != nil {
@@ -51,7 +39,7 @@ func (c logCommand) Run(ctx context.Context, p *program) error {
 	if q.Event == "" {
 		all = ends(all)
 	}
-	records, more, err := take(all, c.Limit)
+	records, more, err := take(all, most)
 	if err != nil {
 		return err
 	}

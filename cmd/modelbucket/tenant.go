@@ -126,23 +126,20 @@ func (p *program) showTenant(info *registry.TenantInfo) error {
 }
 
 type tenantListCommand struct {
-	Limit int  `default:"100" help:"How many at most."`
-	All   bool `help:"All of them."`
+	howMany
 }
 
 // Run lists tenants.
 func (c tenantListCommand) Run(ctx context.Context, p *program) error {
-	if c.Limit < 1 {
-		return usage("for example --limit 20, or --all", "--limit is %d", c.Limit)
-	}
-	if c.All {
-		c.Limit = 0
+	most, err := c.most()
+	if err != nil {
+		return err
 	}
 	api, err := p.connect(ctx, toRead)
 	if err != nil {
 		return err
 	}
-	tenants, more, err := take(api.Tenants(ctx, client.List{}), c.Limit)
+	tenants, more, err := take(api.Tenants(ctx, client.List{}), most)
 	if err != nil {
 		return err
 	}

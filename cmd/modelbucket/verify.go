@@ -108,6 +108,20 @@ func corruption(bad, all int, what string) error {
 	}
 }
 
+// parseScope reads TENANT or TENANT/MODEL; "" is neither.
+func parseScope(text string) (t registry.Tenant, m registry.Model, err error) {
+	tenant, model, hasModel := strings.Cut(text, "/")
+	if tenant != "" {
+		if t, err = registry.ParseTenant(tenant); err != nil {
+			return "", "", err
+		}
+	}
+	if hasModel {
+		m, err = registry.ParseModel(model)
+	}
+	return t, m, err
+}
+
 type checkCommand struct {
 	What    string `arg:"" optional:"" placeholder:"TENANT[/MODEL]" help:"Only this tenant or model."`
 	Digests bool   `help:"Read every byte of every version as well."`
@@ -117,17 +131,9 @@ type checkCommand struct {
 // does not agree.
 func (c checkCommand) Run(ctx context.Context, p *program) error {
 	o := registry.CheckOptions{Digests: c.Digests}
-	tenant, model, hasModel := strings.Cut(c.What, "/")
 	var err error
-	if tenant != "" {
-		if o.Tenant, err = registry.ParseTenant(tenant); err != nil {
-			return err
-		}
-	}
-	if hasModel {
-		if o.Model, err = registry.ParseModel(model); err != nil {
-			return err
-		}
+	if o.Tenant, o.Model, err = parseScope(c.What); err != nil {
+		return err
 	}
 	reg, err := p.openStore(ctx, "check", true)
 	if err != nil {
