@@ -202,13 +202,10 @@ func TestAuditFilters(t *testing.T) {
 func TestAuditSharesBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := blob.NewMemory()
-		var mu sync.Mutex
-		batches := 0
+		var batches atomic.Int64
 		slow := &parallelHook{Bucket: memory, before: func(operation, key string) {
 			if operation == blobtest.Put && strings.Contains(key, "_audit/") {
-				mu.Lock()
-				batches++
-				mu.Unlock()
+				batches.Add(1)
 				time.Sleep(100 * time.Millisecond)
 			}
 		}}
@@ -226,12 +223,12 @@ func TestAuditSharesBatches(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		all.Wait()
-		if took := time.Since(began); took > 250*time.Millisecond || batches > 3 {
-			t.Errorf("50 changes at once took %v and %d batches", took, batches)
+		if took := time.Since(began); took > 250*time.Millisecond || batches.Load() > 3 {
+			t.Errorf("50 changes at once took %v and %d batches", took, batches.Load())
 		}
 		time.Sleep(2 * time.Second)
-		if batches > 4 {
-			t.Errorf("with their ends they took %d batches", batches)
+		if batches.Load() > 4 {
+			t.Errorf("with their ends they took %d batches", batches.Load())
 		}
 		if n := len(auditOf(t, r, registry.AuditQuery{Tenant: acme, Event: registry.AuditDone})); n != 50 {
 			t.Errorf("%d ends", n)
