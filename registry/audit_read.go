@@ -95,24 +95,20 @@ func (r *Registry) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 			return page, fmt.Errorf("list the audit log: %w", err)
 		}
 		keys, over := q.wanted(listing.Objects)
-		batches, err := r.batches(ctx, q.Tenant, keys)
-		if err != nil {
-			return page, fmt.Errorf("read the audit log: %w", err)
-		}
-		for i, b := range batches {
-			if keys[i] != first {
-				skip = 0
+		var behind AuditCursor // all of the listing
+		for some := range slices.Chunk(keys, sideBySide) {
+			batches, err := r.batches(ctx, q.Tenant, some)
+			if err != nil {
+				return page, fmt.Errorf("read the audit log: %w", err)
 			}
-			slices.Reverse(b.Records)
-			for n, a := range b.Records {
-				if n < skip || !q.admits(a) {
-					continue
+			for i, b := range batches {
+				if some[i] != first {
+					skip = 0
 				}
-				if len(page.Records) == limit {
-					page.Next = cursorAt(q.Tenant, keys[i], n)
+				if page.Next = page.take(q, some[i], b.Records, skip, limit); page.Next != "" {
 					return page, nil
 				}
-				page.Records = append(page.Records, a)
+				behind = cursorAt(q.Tenant, some[i], len(b.Records))
 			}
 		}
 		looked += len(keys)
@@ -120,11 +116,26 @@ func (r *Registry) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 			return page, nil
 		}
 		if looked >= auditPageBatches && len(keys) > 0 {
-			last := len(keys) - 1
-			page.Next = cursorAt(q.Tenant, keys[last], len(batches[last].Records))
+			page.Next = behind
 			return page, nil
 		}
 	}
+}
+
+// take adds the records of a batch but for the skip newest. It returns the place of the
+// first that the page has no room for; "" where there is none.
+func (p *AuditPage) take(q AuditQuery, key string, records []AuditRecord, skip, limit int) AuditCursor {
+	slices.Reverse(records)
+	for n, a := range records {
+		if n < skip || !q.admits(a) {
+			continue
+		}
+		if len(p.Records) == limit {
+			return cursorAt(q.Tenant, key, n)
+		}
+		p.Records = append(p.Records, a)
+	}
+	return ""
 }
 
 // wanted are the keys of batches in a listing; over tells that all that follow are too old.
