@@ -103,8 +103,9 @@ type Principal struct {
 
 	root bool // may do everything in every tenant
 	// also is what else he is, where a token makes him several things.
-	also  []Principal
-	stale bool // the store could not confirm the key of late: see keyring
+	also   []Principal
+	issued bool // known by a token of an issuer, that ends by its time alone
+	stale  bool // the store could not confirm the key of late: see keyring
 }
 
 // rootPrincipal holds the root token, or came to a server that asks for none.

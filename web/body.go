@@ -43,6 +43,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.wait(p)
 	b.n += int64(n)
+	if b.err = b.c.rights.still(); b.err != nil {
+		return 0, b.err
+	}
 	if b.err = b.c.paceBody(n); b.err != nil {
 		return 0, b.err
 	}

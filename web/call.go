@@ -23,6 +23,7 @@ type call struct {
 	r *http.Request
 
 	who     Principal
+	rights  rights
 	share   *share // of what its tenant may ask for
 	tenant  registry.Tenant
 	model   registry.Model

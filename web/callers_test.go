@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -149,21 +150,25 @@ func forge(token string) string {
 
 // ask sends a request as a caller. Headers come in pairs.
 func (c *callers) ask(who, method, path, body string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		headers = append([]string{"Content-Type", "application/json"}, headers...)
+	}
+	w := httptest.NewRecorder()
+	c.server.ServeHTTP(w, c.request(who, method, path, strings.NewReader(body), headers...))
+	return w
+}
+
+func (c *callers) request(who, method, path string, body io.Reader, headers ...string) *http.Request {
+	r := httptest.NewRequest(method, path, body)
 	r.Host = "localhost"
 	r.Header.Set("X-Request-Id", "0123456789")
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	if secret := c.tokens[who]; secret != "" {
 		r.Header.Set("Authorization", "Bearer "+secret)
 	}
-	w := httptest.NewRecorder()
-	c.server.ServeHTTP(w, r)
-	return w
+	return r
 }
 
 func (c *callers) must(t testing.TB, who, method, path, body string, status int, headers ...string) string {

@@ -151,6 +151,9 @@ func (c *call) send(status int, head http.Header, body io.Reader) error {
 	buffer := make([]byte, 256<<10)
 	for {
 		n, err := body.Read(buffer)
+		if err := c.rights.still(); err != nil {
+			return fmt.Errorf("send file: %w", err)
+		}
 		if n > 0 {
 			if c.w.status == 0 {
 				start()

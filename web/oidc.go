@@ -217,7 +217,7 @@ func algorithmNames() (names []string) {
 
 // principal is the caller that claims tell of, with all that the rules give him.
 func (i *issuer) principal(said claims) Principal {
-	p := Principal{Name: "oidc:" + subjectName(said.subject)}
+	p := Principal{Name: "oidc:" + subjectName(said.subject), issued: true}
 	for _, rule := range i.Roles {
 		switch fits := slices.Contains(claimValues(said.all, rule.Claim), rule.Value); {
 		case !fits:

@@ -266,6 +266,9 @@ func (p *publication) commit(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.rights.last(); err != nil {
+		return err
+	}
 	v, err := p.upload.Commit(c.r.Context(), facts)
 	if err != nil {
 		return err

@@ -181,6 +181,13 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 				return err
 			}
 			x.who = c.who
+			c.rights.grant(c.who, route.Permission, func() error {
+				who, err := s.authenticate(c.r, x.client, route.Permission)
+				if err != nil {
+					return err
+				}
+				return authorise(who, route.Permission, c.tenant)
+			})
 		}
 		err := s.named(c, route, names, values)
 		if err == nil {

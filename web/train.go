@@ -59,6 +59,9 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.rights.last(); err != nil {
+		return err
+	}
 	v, err := t.Publish(c.r.Context(), s.registry, registry.Publication{
 		Tenant: c.tenant, Model: c.model, Label: said.Label, Key: key, By: c.who.Name, Aliases: said.Aliases,
 		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata, Signer: s.options.Signer,
