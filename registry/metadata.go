@@ -113,17 +113,14 @@ func (v *Version) Ref() Ref { return Ref{v.Tenant, v.Model, Selector{Number: v.V
 // Footprint is about how many bytes of memory the version takes: who publishes decides on
 // most of it, so that what remembers versions has to count.
 func (v *Version) Footprint() int64 {
-	n := 1<<10 + len(v.Description) + len(v.Detector) + len(v.ModelParams) + len(v.UserMetadata) + len(v.NotADetectorBecause)
-	for key, value := range v.Tags {
-		n += 64 + len(key) + len(value)
-	}
+	n := 1<<10 + len(v.Detector) + len(v.ModelParams) + len(v.UserMetadata) + len(v.NotADetectorBecause)
 	for _, name := range v.FeatureNamesIn {
 		n += 16 + len(name)
 	}
 	for _, f := range v.stored {
 		n += 2*160 + len(f.Name) + len(f.Pieces)*80 // in Files, too
 	}
-	return int64(n)
+	return int64(n) + footprint(v.Description, v.Tags)
 }
 
 func (v *Version) series() series { return series{v.Tenant, v.Model} }

@@ -93,7 +93,7 @@ func (r *Registry) fillModel(ctx context.Context, s series, info *ModelInfo) err
 }
 
 // ModelQuery chooses a page of a tenant's models: those behind After in the order of
-// the listing, at most Limit (0: 100). Latest asks for latest and aliases as well,
+// the listing, at most Limit (0: 100) and about pageBytes. Latest asks for latest and aliases as well,
 // which costs some calls for each model; without it a model costs one read.
 type ModelQuery struct {
 	After  Model
@@ -109,6 +109,10 @@ type ModelPage struct {
 
 // Models lists the models of a tenant. ErrTenantNotFound where there is nothing of it.
 func (r *Registry) Models(ctx context.Context, t Tenant, q ModelQuery) (ModelPage, error) {
+	return r.models(ctx, t, q, new(pageMeter))
+}
+
+func (r *Registry) models(ctx context.Context, t Tenant, q ModelQuery, meter *pageMeter) (ModelPage, error) {
 	limit := pageLimit(q.Limit)
 	page := ModelPage{Models: []*ModelInfo{}}
 	first := true
@@ -127,18 +131,18 @@ func (r *Registry) Models(ctx context.Context, t Tenant, q ModelQuery) (ModelPag
 		if more {
 			names = names[:limit-len(page.Models)]
 		}
-		infos, err := r.describeModels(ctx, t, names, q.Latest)
+		infos, done, err := r.describeModels(ctx, t, names, q.Latest, meter)
 		if err != nil {
 			return ModelPage{}, err
 		}
 		page.Models = append(page.Models, infos...)
-		if len(names) > 0 {
-			q.After = names[len(names)-1]
+		if done > 0 {
+			q.After = names[done-1]
 		}
-		if complete && !more {
+		if complete && !more && done == len(names) {
 			return page, nil
 		}
-		if len(page.Models) == limit {
+		if len(page.Models) == limit || meter.full() {
 			page.Next = q.After
 			return page, nil
 		}
@@ -152,14 +156,14 @@ func (r *Registry) firstModel(ctx context.Context, t Tenant) (Model, error) {
 		if err != nil || len(names) == 0 {
 			return "", err
 		}
-		after = names[len(names)-1]
-		infos, err := r.describeModels(ctx, t, names, false)
+		infos, done, err := r.describeModels(ctx, t, names, false, new(pageMeter))
 		if err != nil {
 			return "", err
 		}
 		if len(infos) > 0 {
 			return infos[0].Model, nil
 		}
+		after = names[done-1]
 	}
 }
 
@@ -211,40 +215,30 @@ func (r *Registry) folders(ctx context.Context, prefix, after string, limit int)
 	}
 }
 
-// describeModels reads the models side by side and leaves out those that do not exist.
-func (r *Registry) describeModels(ctx context.Context, t Tenant, names []Model, latest bool) ([]*ModelInfo, error) {
-	infos := make([]*ModelInfo, len(names))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(sideBySide)
-	for i, name := range names {
-		g.Go(func() error {
-			s := series{t, name}
-			body, err := r.readModel(gctx, s)
-			if err != nil || body == nil {
-				return err
-			}
-			info := modelInfo(s, body)
-			if latest || body.Deleted {
-				if err := r.fillModel(gctx, s, info); err != nil {
-					return err
-				}
-			}
-			if !body.Deleted || info.Latest != nil {
-				infos[i] = info
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("list models of %s: %w", t, err)
-	}
-	found := infos[:0]
-	for _, info := range infos {
-		if info != nil {
-			found = append(found, info)
+// describeModels reads as many of the models as the page has room for, and leaves out
+// those that do not exist.
+func (r *Registry) describeModels(ctx context.Context, t Tenant, names []Model, latest bool, meter *pageMeter) (found []*ModelInfo, done int, err error) {
+	found, done, err = gather(ctx, meter, len(names), func(ctx context.Context, i int) (*ModelInfo, error) {
+		s := series{t, names[i]}
+		body, err := r.readModel(ctx, s)
+		if err != nil || body == nil {
+			return nil, err
 		}
+		info := modelInfo(s, body)
+		if latest || body.Deleted {
+			if err := r.fillModel(ctx, s, info); err != nil {
+				return nil, err
+			}
+		}
+		if body.Deleted && info.Latest == nil {
+			return nil, nil
+		}
+		return info, nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list models of %s: %w", t, err)
 	}
-	return found, nil
+	return found, done, nil
 }
 
 // AllModelsQuery chooses a page of the models of all tenants that MaySee admits (nil:
@@ -270,10 +264,10 @@ type AllModelsPage struct {
 // AllModels lists the models of many tenants, tenant by tenant.
 func (r *Registry) AllModels(ctx context.Context, q AllModelsQuery) (AllModelsPage, error) {
 	limit := pageLimit(q.Limit)
-	page := AllModelsPage{Models: []*ModelInfo{}}
+	page, meter := AllModelsPage{Models: []*ModelInfo{}}, new(pageMeter)
 	for tenant, after := q.Tenant, q.After; ; after = "" {
 		if tenant != "" && (q.Only == "" || q.Only == tenant) && (q.MaySee == nil || q.MaySee(tenant)) {
-			models, err := r.Models(ctx, tenant, ModelQuery{After: after, Limit: limit - len(page.Models), Latest: q.Latest})
+			models, err := r.models(ctx, tenant, ModelQuery{After: after, Limit: limit - len(page.Models), Latest: q.Latest}, meter)
 			if err != nil && !errors.Is(err, ErrTenantNotFound) {
 				return AllModelsPage{}, err
 			}
@@ -288,7 +282,7 @@ func (r *Registry) AllModels(ctx context.Context, q AllModelsQuery) (AllModelsPa
 			return page, err
 		}
 		tenant = next[0]
-		if len(page.Models) == limit {
+		if len(page.Models) == limit || meter.full() {
 			page.NextTenant = tenant
 			return page, nil
 		}

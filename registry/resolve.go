@@ -190,7 +190,7 @@ func (v *Version) setAliases(aliases []*AliasInfo) {
 }
 
 // VersionQuery chooses a page of versions: those below Before (0: all), newest first,
-// at most Limit (0: 100). Deleted shows the deleted ones too.
+// at most Limit (0: 100) and about pageBytes. Deleted shows the deleted ones too.
 type VersionQuery struct {
 	Before  Number
 	Limit   int
@@ -203,13 +203,6 @@ type VersionQuery struct {
 type VersionPage struct {
 	Versions []*Version
 	Next     Number
-}
-
-func pageLimit(limit int) int {
-	if limit <= 0 {
-		limit = 100
-	}
-	return min(limit, keysForPage)
 }
 
 // Versions lists the versions of a model.
@@ -230,17 +223,20 @@ func (r *Registry) Versions(ctx context.Context, t Tenant, m Model, q VersionQue
 	if body.Deleted && len(chosen) == 0 && q.Before == 0 {
 		return VersionPage{}, fmt.Errorf("%s: %w", s, ErrModelNotFound)
 	}
-	page := VersionPage{Versions: make([]*Version, len(chosen))}
-	if more {
-		page.Next = chosen[len(chosen)-1].number
-	}
+	var page VersionPage
 	var aliases []*AliasInfo
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(sideBySide)
 	g.Go(func() (err error) { aliases, err = r.Aliases(gctx, t, m); return err })
-	for i, e := range chosen {
-		g.Go(func() (err error) { page.Versions[i], err = r.listed(gctx, s, e, body); return err })
-	}
+	g.Go(func() (err error) {
+		var done int
+		page.Versions, done, err = gather(gctx, new(pageMeter), len(chosen), func(ctx context.Context, i int) (*Version, error) {
+			return r.listed(ctx, s, chosen[i], body)
+		})
+		if more || done < len(chosen) {
+			page.Next = chosen[max(0, done-1)].number
+		}
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		return VersionPage{}, fmt.Errorf("list versions of %s: %w", s, err)
 	}

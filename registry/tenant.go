@@ -7,7 +7,6 @@ import (
 	"maps"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 )
 
 // TenantInfo is a tenant as it is shown. A tenant exists while it is described or any
@@ -64,7 +63,7 @@ func (r *Registry) Tenant(ctx context.Context, t Tenant) (*TenantInfo, error) {
 }
 
 // TenantQuery chooses a page of the tenants that MaySee admits (nil: all): those
-// behind After in the order of the listing, at most Limit (0: 100). Only, unless it is
+// behind After in the order of the listing, at most Limit (0: 100) and about pageBytes. Only, unless it is
 // empty, is the one tenant that counts: then no other is looked at.
 type TenantQuery struct {
 	After  Tenant
@@ -87,30 +86,21 @@ func (r *Registry) Tenants(ctx context.Context, q TenantQuery) (TenantPage, erro
 	if err != nil {
 		return TenantPage{}, err
 	}
-	page := TenantPage{Tenants: []*TenantInfo{}}
-	if len(names) > limit {
-		names = names[:limit]
-		page.Next = names[limit-1]
-	}
-	infos := make([]*TenantInfo, len(names))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(sideBySide)
-	for i, t := range names {
-		g.Go(func() (err error) {
-			infos[i], err = r.Tenant(gctx, t)
-			if errors.Is(err, ErrTenantNotFound) {
-				return nil
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	chosen := names[:min(len(names), limit)]
+	var page TenantPage
+	var done int
+	page.Tenants, done, err = gather(ctx, new(pageMeter), len(chosen), func(ctx context.Context, i int) (*TenantInfo, error) {
+		info, err := r.Tenant(ctx, chosen[i])
+		if errors.Is(err, ErrTenantNotFound) {
+			return nil, nil
+		}
+		return info, err
+	})
+	if err != nil {
 		return TenantPage{}, fmt.Errorf("list tenants: %w", err)
 	}
-	for _, info := range infos {
-		if info != nil {
-			page.Tenants = append(page.Tenants, info)
-		}
+	if done < len(names) {
+		page.Next = names[done-1]
 	}
 	return page, nil
 }
