@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"modelbucket/detector"
 	"modelbucket/registry"
 )
 
@@ -31,6 +32,9 @@ type call struct {
 	alias   registry.Alias
 	file    registry.FileName
 	key     registry.KeyID
+
+	documents *detector.Gate
+	held      *holding // of documents; nil: nothing
 }
 
 func (c *call) ref() registry.Ref {
@@ -155,6 +159,9 @@ func (c *call) json(status int, v any) error {
 	if err != nil {
 		return err
 	}
+	if err := c.holdAnswer(body); err != nil {
+		return err
+	}
 	writeBody(c.w, c.r, status, "application/json", body)
 	return nil
 }
@@ -175,6 +182,9 @@ func (c *call) tagged(v any, t tag) error {
 	if none := c.r.Header.Get("If-None-Match"); none != "" && matches(none, etag) {
 		c.w.WriteHeader(http.StatusNotModified)
 		return nil
+	}
+	if err := c.holdAnswer(body); err != nil {
+		return err
 	}
 	writeBody(c.w, c.r, http.StatusOK, "application/json", body)
 	return nil

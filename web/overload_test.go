@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime/metrics"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modelbucket/registry"
 	"modelbucket/web"
 )
 
@@ -267,4 +269,78 @@ func TestOverloadMemory(t *testing.T) {
 		t.Errorf("the heap grew by %d MiB, work may hold %d", grown>>20, work>>20)
 	}
 	t.Logf("overload.memory: %d bodies of %d kB at once, %d served, %d refused; heap grew by %d MiB at most, work may hold %d MiB", callers, len(body)/1000, served.Load(), refused.Load(), grown>>20, work>>20)
+}
+
+// stalled does not take its answer until it is let go.
+type stalled struct {
+	recorder
+	begun *atomic.Int64
+	let   chan struct{}
+}
+
+func (w stalled) Write(p []byte) (int, error) {
+	if w.Code == http.StatusOK { // what is refused is taken at once
+		w.begun.Add(1)
+		<-w.let
+	}
+	return w.recorder.Write(p)
+}
+
+// TestLargeAnswers: answers whose size was decided by who wrote what they tell of are
+// bounded in their sum, while their callers do not take them; another tenant has his.
+func TestLargeAnswers(t *testing.T) {
+	for _, path := range []string{"/v1/tenants/acme/models/fraud/versions/1", "/v1/tenants/acme/models/fraud/versions?limit=1000"} {
+		synctest.Test(t, func(t *testing.T) {
+			const room = 64 << 20
+			c := newCluster(t, 1, func(o *web.Options) { o.WorkBytes = 4 * room })
+			n := c.nodes[0]
+			c.key("acme", registry.NewKey{Tenant: "acme", Role: registry.Reader})
+			c.key("bolt", registry.NewKey{Tenant: "bolt", Role: registry.Reader})
+			about := `{"about":"` + strings.Repeat("x", 1_000_000) + `"}`
+			for _, tenant := range []registry.Tenant{"acme", "bolt"} {
+				u, err := n.registry.Begin(t.Context(), registry.Publication{Tenant: tenant, Model: "fraud", By: "test", UserMetadata: []byte(about)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := u.File(t.Context(), "model.bin", strings.NewReader("x"), 1, ""); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := u.Commit(t.Context(), registry.Facts{}); err != nil {
+					t.Fatal(err)
+				}
+				u.Abort()
+			}
+			var begun atomic.Int64
+			let := make(chan struct{})
+			const callers = 150
+			answers := make([]recorder, callers)
+			var all sync.WaitGroup
+			for i := range answers {
+				answers[i] = recorder{httptest.NewRecorder()}
+				r := n.request("acme", "GET", path, http.NoBody)
+				all.Go(func() { n.server.ServeHTTP(stalled{answers[i], &begun, let}, r) })
+			}
+			synctest.Wait()
+			if in := begun.Load(); in < 3 || in > room*3/4/1_000_000 {
+				t.Errorf("%s: %d answers are under way", path, in)
+			}
+			other := n.must(t, "bolt", "GET", strings.Replace(path, "acme", "bolt", 1), "", http.StatusOK)
+			if len(other) < len(about) {
+				t.Errorf("%s: another tenant's has %d bytes", path, len(other))
+			}
+			time.Sleep(15 * time.Second)
+			close(let)
+			all.Wait()
+			codes := map[int]int{}
+			for _, answer := range answers {
+				codes[answer.Code]++
+				if answer.Code != http.StatusOK && answer.Header().Get("Retry-After") == "" {
+					t.Errorf("%s: %d without Retry-After", path, answer.Code)
+				}
+			}
+			if codes[http.StatusOK] < 3 || codes[http.StatusTooManyRequests] == 0 || codes[http.StatusOK]+codes[http.StatusTooManyRequests] != callers {
+				t.Errorf("%s: answers %v", path, codes)
+			}
+		})
+	}
 }

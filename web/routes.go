@@ -28,6 +28,8 @@ type Route struct {
 	// AliasWrite too. Named in the query, they are looked at before the body; named in the
 	// body, before anything is stored.
 	Aliases bool
+	// List: an answer may be as large as a page of registry's.
+	List bool
 	// FastAPI answers errors in the shape of SecureNet's Python API.
 	FastAPI bool
 
@@ -63,7 +65,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/modelbucket.py", Permission: Public, handle: (*Server).python},
 		{Method: "GET", Pattern: "/metrics", Permission: MetricsRead, Any: true, handle: (*Server).showMetrics},
 
-		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, handle: (*Server).listTenants},
+		{Method: "GET", Pattern: "/v1/tenants", Permission: TenantList, Any: true, List: true, handle: (*Server).listTenants},
 		{Method: "GET", Pattern: v1, Permission: TenantRead, handle: (*Server).getTenant},
 		{Method: "PUT", Pattern: v1 + "/signatures", Permission: TrustWrite, body: jsonBody, handle: (*Server).putTrust},
 		{Method: "PUT", Pattern: v1, Permission: TenantAdmin, body: jsonBody, handle: (*Server).putTenant},
@@ -79,13 +81,13 @@ func Routes() []Route {
 		{Method: "GET", Pattern: v1 + "/log", Permission: AuditRead, handle: (*Server).showLog},
 		{Method: "GET", Pattern: "/v1/log", Permission: AuditOperator, Any: true, handle: (*Server).showLog},
 
-		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, handle: (*Server).listAllModels},
-		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, handle: (*Server).listModels},
+		{Method: "GET", Pattern: "/v1/models", Permission: ModelRead, Any: true, List: true, handle: (*Server).listAllModels},
+		{Method: "GET", Pattern: v1 + "/models", Permission: ModelRead, List: true, handle: (*Server).listModels},
 		{Method: "GET", Pattern: model, Permission: ModelRead, handle: (*Server).getModel},
 		{Method: "PATCH", Pattern: model, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchModel},
 		{Method: "DELETE", Pattern: model, Permission: ModelDelete, handle: (*Server).deleteModel},
 
-		{Method: "GET", Pattern: model + "/versions", Permission: ModelRead, handle: (*Server).listVersions},
+		{Method: "GET", Pattern: model + "/versions", Permission: ModelRead, List: true, handle: (*Server).listVersions},
 		{Method: "POST", Pattern: model + "/versions", Permission: VersionCreate, Aliases: true, body: fileBody, handle: (*Server).publish},
 		{Method: "GET", Pattern: refer, Permission: ModelRead, handle: (*Server).getVersion},
 		{Method: "PATCH", Pattern: refer, Permission: ModelWrite, body: jsonBody, handle: (*Server).patchVersion},
@@ -109,7 +111,7 @@ func Routes() []Route {
 		{Method: "PUT", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, body: jsonBody, handle: (*Server).putAlias},
 		{Method: "DELETE", Pattern: model + "/aliases/{alias}", Permission: AliasWrite, handle: (*Server).deleteAlias},
 
-		{Method: "GET", Pattern: "/models", Permission: ModelRead, Any: true, FastAPI: true, handle: (*Server).secureList},
+		{Method: "GET", Pattern: "/models", Permission: ModelRead, Any: true, FastAPI: true, List: true, handle: (*Server).secureList},
 		{Method: "GET", Pattern: "/models/{model}/info", Permission: ModelRead, Any: true, FastAPI: true, handle: (*Server).secureShow},
 		{Method: "POST", Pattern: "/models/train", Permission: Train, Any: true, FastAPI: true, body: fileBody, handle: (*Server).secureTrain},
 		{Method: "DELETE", Pattern: "/models/{model}", Permission: VersionDelete, Any: true, FastAPI: true, handle: (*Server).secureDelete},
@@ -166,7 +168,8 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 	names := parameters(route.Pattern)
 	return func(ec echo.Context) error {
 		x := ec.Response().Writer.(*exchange)
-		c := &call{w: x, r: ec.Request()}
+		c := &call{w: x, r: ec.Request(), documents: s.works.documents}
+		defer c.letGo()
 		x.route, x.fastAPI = route.Pattern, route.FastAPI
 		values := ec.ParamValues()
 		for i, value := range values {
@@ -221,6 +224,11 @@ func (s *Server) perform(c *call, route Route) error {
 			return err
 		}
 		defer held.leave()
+	}
+	if route.List {
+		if err := c.hold(pageWeight); err != nil {
+			return err
+		}
 	}
 	limit := s.bodyLimit(route.body)
 	if limit >= 0 && c.r.ContentLength > limit {

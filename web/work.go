@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/http"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ const (
 	streamWeight = 128 << 10 // a stream of events, or a body of which nothing has come yet
 	uploadWeight = 32 << 20  // an upload, or less where the whole body is smaller
 	pieceWeight  = 8 << 20   // a file that is read: its pieces are verified one by one
+	pageWeight   = 16 << 20  // a page of a list, and the answer with it
+	largeAnswer  = 256 << 10 // a document that counts: smaller ones are many callers' connections
 	growth       = 1 << 20   // steps in which more is asked for
 	answerFactor = 6         // bytes for each of a body of events: an answer is longer than its events
 	light        = 64 << 10  // a body of events up to here is judged in one go
@@ -48,6 +51,7 @@ type works struct {
 	training  *detector.Gate // bytes of events that are trained on
 	events    *detector.Gate // bytes of events that are judged, and of the answers
 	downloads *detector.Gate // bytes of files that are read
+	documents *detector.Gate // bytes of large answers in JSON
 	fits      *detector.Gate // trainings that compute
 	turns     *detector.Gate // small bodies of events that are computed on
 	heavy     *detector.Gate // large ones: one processor is left to all else
@@ -67,6 +71,7 @@ func newWorks(bytes int64, uploads func(registry.Tenant) int64) *works {
 		training:  gate("trainings", bytes/4, 64, workWait),
 		events:    gate("bodies of events", bytes/4, 1024, workWait),
 		downloads: gate("files under way", bytes/4, 256, workWait),
+		documents: gate("large answers", bytes/4, 64, workWait),
 		fits:      gate("trainings", max(1, processors-1), 64, trainWait),
 		turns:     gate("events to be judged", 2*processors, 1024, workWait),
 		heavy:     gate("large bodies of events", max(1, processors-1), 256, workWait),
@@ -77,7 +82,7 @@ func newWorks(bytes int64, uploads func(registry.Tenant) int64) *works {
 func (m *Metrics) observeWorks(w *works) {
 	for name, g := range map[string]*detector.Gate{
 		"calls": w.calls, "uploading": w.uploading, "uploads": w.uploads, "training": w.training, "events": w.events,
-		"downloads": w.downloads, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
+		"downloads": w.downloads, "documents": w.documents, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
 	} {
 		for _, figure := range []struct {
 			name, help string
@@ -139,6 +144,31 @@ func (h *holding) reach(weight int64) error {
 	}
 	h.weight += more
 	return nil
+}
+
+// hold counts memory for what is read and answered with, until letGo.
+func (c *call) hold(weight int64) (err error) {
+	if c.held == nil {
+		c.held, err = c.enter(c.documents, weight)
+		return err
+	}
+	return c.held.reach(weight)
+}
+
+// holdAnswer counts a large answer to a read for as long as the caller takes to take it. One
+// to a change is given in any case: it was made.
+func (c *call) holdAnswer(body []byte) error {
+	if len(body) < largeAnswer || c.r.Method != http.MethodGet {
+		return nil
+	}
+	return c.hold(int64(len(body)))
+}
+
+func (c *call) letGo() {
+	if c.held != nil {
+		c.held.leave()
+		c.held = nil
+	}
 }
 
 // enterBody lets a request in that holds factor times its body in memory: as much as is
