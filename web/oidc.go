@@ -28,6 +28,10 @@ type OIDC struct {
 	Issuer string
 	// Audience has to be among the tokens' aud.
 	Audience string
+	// Clients, unless there are none, are those to which a token has to be issued: its azp,
+	// or client_id (RFC 9068). The issuer's other clients ask for the same audience, and
+	// theirs are not taken then.
+	Clients []string
 	// Roles are what a caller may do; all that apply to him count. Without any that
 	// does, he is known and may do nothing.
 	Roles []RoleRule
@@ -189,11 +193,17 @@ func (i *issuer) verify(ctx context.Context, token string, keys *oidc.StaticKeyS
 	expires, _ := said.all["exp"].(float64)
 	said.expires = time.Unix(int64(min(expires, 1<<40)), 0)
 	said.subject, _ = said.all["sub"].(string)
+	client, named := said.all["azp"]
+	if !named {
+		client = said.all["client_id"]
+	}
 	switch {
 	case said.all["iss"] != i.Issuer || !slices.Contains(values(said.all["aud"]), i.Audience):
 		return claims{}, badToken("it is of another issuer, or for another audience")
 	case !said.expires.After(time.Now()):
 		return claims{}, badToken("it has expired")
+	case len(i.Clients) > 0 && !slices.ContainsFunc(i.Clients, func(own string) bool { return client == own }):
+		return claims{}, badToken("it was issued to another client than those that are taken")
 	case said.subject == "" || len(said.subject) > maxSubject:
 		return claims{}, badToken("its subject has %d bytes; it has 1 to %d", len(said.subject), maxSubject)
 	}

@@ -204,6 +204,38 @@ func TestOIDC(t *testing.T) {
 	n.get(fraud).must(t, 200, nil) // the root token is as good as ever
 }
 
+// TestOIDCClients: where clients are named, a token counts that was issued to one of them.
+func TestOIDCClients(t *testing.T) {
+	s := newSigners(t)
+	i, way := startIssuer(t, public("r", s.rsa))
+	trust := trusting(i, way, rules(t, "groups=writers:writer@acme")...)
+	n := serve(t, func(o *web.Options) {
+		trust(o)
+		o.OIDC.Clients = []string{"console", "trainer"}
+	})
+	n.publish("fraud", "", "x")
+	for _, row := range []struct {
+		claims map[string]any
+		status int
+	}{
+		{map[string]any{"azp": "console"}, 200},
+		{map[string]any{"client_id": "trainer"}, 200},
+		{map[string]any{"azp": "trainer", "client_id": "other"}, 200},
+		{map[string]any{"azp": "other", "client_id": "trainer"}, 401},
+		{map[string]any{"azp": nil, "client_id": nil}, 401},
+		{map[string]any{"azp": ""}, 401},
+		{map[string]any{"azp": []string{"console"}}, 401},
+		{map[string]any{"azp": map[string]any{"console": "console"}}, 401},
+		{map[string]any{"azp": "Console"}, 401},
+		{map[string]any{"AZP": "console"}, 401},
+	} {
+		answer := n.get("/v1/tenants/acme/models/fraud", "Authorization", "Bearer "+i.token(s, "r", row.claims))
+		if answer.StatusCode != row.status {
+			t.Errorf("%v: %d %s, want %d", row.claims, answer.StatusCode, answer.body, row.status)
+		}
+	}
+}
+
 // TestOIDCRoles: what rules make of claims.
 func TestOIDCRoles(t *testing.T) {
 	s := newSigners(t)

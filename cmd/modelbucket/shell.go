@@ -28,6 +28,7 @@ type shellFlags struct {
 
 	OIDCIssuer   string         `name:"oidc-issuer" placeholder:"URL" help:"Issuer of OpenID Connect whose tokens are taken beside keys."`
 	OIDCAudience string         `name:"oidc-audience" placeholder:"NAME" help:"Audience that its tokens must be made for."`
+	OIDCClient   []string       `name:"oidc-client" placeholder:"ID" sep:";" help:"Client that its tokens must be issued to (azp, or client_id); may be repeated. Default: any."`
 	OIDCRole     []web.RoleRule `name:"oidc-role" placeholder:"CLAIM=VALUE:ROLE@TENANT" sep:";" help:"Role of who has this value in this claim of his token; without @TENANT in all tenants; may be repeated."`
 	OIDCCA       string         `name:"oidc-ca" placeholder:"FILE" help:"Certificates (PEM) that vouch for the issuer, in place of the system's."`
 }
@@ -39,7 +40,7 @@ func (f shellFlags) fits() error {
 		return usage("give both", "--tls-cert and --tls-key belong together")
 	case f.MaxConnections < 1 || f.MaxConnectionsPerAddress < 1:
 		return usage("for example --max-connections 10000 --max-connections-per-address 256", "a node needs at least one connection")
-	case f.OIDCIssuer == "" && (f.OIDCAudience != "" || len(f.OIDCRole) > 0 || f.OIDCCA != ""):
+	case f.OIDCIssuer == "" && (f.OIDCAudience != "" || len(f.OIDCClient) > 0 || len(f.OIDCRole) > 0 || f.OIDCCA != ""):
 		return usage("say whose tokens they are: --oidc-issuer https://login.example.org", "the --oidc flags are of no use without --oidc-issuer")
 	}
 	return nil
@@ -68,7 +69,7 @@ func (f shellFlags) apply(o *web.Options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	o.OIDC = &web.OIDC{Issuer: f.OIDCIssuer, Audience: f.OIDCAudience, Roles: f.OIDCRole, Transport: transport}
+	o.OIDC = &web.OIDC{Issuer: f.OIDCIssuer, Audience: f.OIDCAudience, Clients: f.OIDCClient, Roles: f.OIDCRole, Transport: transport}
 	if err := o.OIDC.Validate(); err != nil {
 		return usage("a node needs all three of --oidc-issuer, --oidc-audience and --oidc-role", "%v", err)
 	}
