@@ -33,8 +33,8 @@ type call struct {
 	file    registry.FileName
 	key     registry.KeyID
 
-	documents *detector.Gate
-	held      *holding // of documents; nil: nothing
+	reads *detector.Gate // of all that is read
+	held  *holding       // of reads, for a large document; nil: nothing
 }
 
 func (c *call) ref() registry.Ref {

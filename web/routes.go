@@ -168,7 +168,7 @@ func (s *Server) admit(route Route) echo.HandlerFunc {
 	names := parameters(route.Pattern)
 	return func(ec echo.Context) error {
 		x := ec.Response().Writer.(*exchange)
-		c := &call{w: x, r: ec.Request(), documents: s.works.documents}
+		c := &call{w: x, r: ec.Request(), reads: s.works.downloads}
 		defer c.letGo()
 		x.route, x.fastAPI = route.Pattern, route.FastAPI
 		values := ec.ParamValues()

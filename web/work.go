@@ -50,8 +50,7 @@ type works struct {
 	uploads   *detector.Gate // bytes
 	training  *detector.Gate // bytes of events that are trained on
 	events    *detector.Gate // bytes of events that are judged, and of the answers
-	downloads *detector.Gate // bytes of files that are read
-	documents *detector.Gate // bytes of large answers in JSON
+	downloads *detector.Gate // bytes of files and of large documents that are read
 	fits      *detector.Gate // trainings that compute
 	turns     *detector.Gate // small bodies of events that are computed on
 	heavy     *detector.Gate // large ones: one processor is left to all else
@@ -70,8 +69,7 @@ func newWorks(bytes int64, uploads func(registry.Tenant) int64) *works {
 		uploads:   gate("uploads", bytes/4, 64, workWait),
 		training:  gate("trainings", bytes/4, 64, workWait),
 		events:    gate("bodies of events", bytes/4, 1024, workWait),
-		downloads: gate("files under way", bytes/4, 256, workWait),
-		documents: gate("large answers", bytes/4, 64, workWait),
+		downloads: gate("files and large answers", bytes/4, 256, workWait),
 		fits:      gate("trainings", max(1, processors-1), 64, trainWait),
 		turns:     gate("events to be judged", 2*processors, 1024, workWait),
 		heavy:     gate("large bodies of events", max(1, processors-1), 256, workWait),
@@ -82,7 +80,7 @@ func newWorks(bytes int64, uploads func(registry.Tenant) int64) *works {
 func (m *Metrics) observeWorks(w *works) {
 	for name, g := range map[string]*detector.Gate{
 		"calls": w.calls, "uploading": w.uploading, "uploads": w.uploads, "training": w.training, "events": w.events,
-		"downloads": w.downloads, "documents": w.documents, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
+		"downloads": w.downloads, "fits": w.fits, "turns": w.turns, "heavy": w.heavy,
 	} {
 		for _, figure := range []struct {
 			name, help string
@@ -149,7 +147,7 @@ func (h *holding) reach(weight int64) error {
 // hold counts memory for what is read and answered with, until letGo.
 func (c *call) hold(weight int64) (err error) {
 	if c.held == nil {
-		c.held, err = c.enter(c.documents, weight)
+		c.held, err = c.enter(c.reads, weight)
 		return err
 	}
 	return c.held.reach(weight)

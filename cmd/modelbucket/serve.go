@@ -28,7 +28,7 @@ type serveCommand struct {
 	ReadOnly     bool           `help:"Change nothing in the store, not even to probe it."`
 	LatestMaxAge time.Duration  `default:"1s" help:"How old an answer to latest or an alias may be when events are scored."`
 	CacheBytes   byteSize       `default:"256MiB" help:"Memory for loaded detectors."`
-	WorkBytes    byteSize       `default:"1GiB" help:"Memory for requests under way: a quarter each for uploads, trainings, events that are judged, and files that are read. What does not fit waits for a moment, and is refused then."`
+	WorkBytes    byteSize       `default:"1GiB" help:"Memory for requests under way: a quarter each for uploads, trainings, events that are judged, and files and large answers that are read. What does not fit waits for a moment, and is refused then."`
 	MaxUpload    byteSize       `default:"10GiB" help:"Largest file that may be saved."`
 	Limit        []limitFlag    `placeholder:"NAME=VALUE" help:"What one tenant may do on this node that has no limits of its own; may be repeated. ${limits}"`
 	GCInterval   time.Duration  `name:"gc-interval" default:"1h" help:"How often this node collects what is no longer needed; 0: never."`
