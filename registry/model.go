@@ -93,8 +93,9 @@ func (r *Registry) fillModel(ctx context.Context, s series, info *ModelInfo) err
 }
 
 // ModelQuery chooses a page of a tenant's models: those behind After in the order of
-// the listing, at most Limit (0: 100) and about pageBytes. Latest asks for latest and aliases as well,
-// which costs some calls for each model; without it a model costs one read.
+// the listing, at most Limit (0: 100) and about pageBytes. Latest asks for latest and
+// aliases as well, which costs some calls for each model; without it a model costs one
+// read.
 type ModelQuery struct {
 	After  Model
 	Limit  int

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"time"
-
 )
 
 // TenantInfo is a tenant as it is shown. A tenant exists while it is described or any
@@ -62,9 +61,9 @@ func (r *Registry) Tenant(ctx context.Context, t Tenant) (*TenantInfo, error) {
 	return tenantInfo(t, body), nil
 }
 
-// TenantQuery chooses a page of the tenants that MaySee admits (nil: all): those
-// behind After in the order of the listing, at most Limit (0: 100) and about pageBytes. Only, unless it is
-// empty, is the one tenant that counts: then no other is looked at.
+// TenantQuery chooses a page of the tenants that MaySee admits (nil: all): those behind
+// After in the order of the listing, at most Limit (0: 100) and about pageBytes. Only,
+// unless it is empty, is the one tenant that counts: then no other is looked at.
 type TenantQuery struct {
 	After  Tenant
 	Limit  int
