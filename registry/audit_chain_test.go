@@ -3,6 +3,8 @@ package registry_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -169,4 +171,57 @@ func TestAuditSettles(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestManyOpenSaves: a node dies before it wrote how many saves ended, some of which were
+// not made. check tells of each what came of it.
+func TestManyOpenSaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := blob.NewMemory()
+		other := node(t, memory)
+		dead := false
+		bucket := &hooked{Bucket: memory}
+		r := node(t, bucket)
+		ctx := asCaller(t.Context(), "root")
+		const saves = 3*64 + 5 // the log is read in batches of 64
+		want := map[string]int{registry.OutcomeMade: saves, registry.OutcomeNotMade: 1}
+		mustPublish(t, other, registry.Publication{Model: "fraud1"}, "of another node")
+		begun := make([]*registry.Upload, saves+1)
+		for i := range begun {
+			var err error
+			if begun[i], err = r.Begin(ctx, registry.Publication{Tenant: acme, Model: registry.Model(fmt.Sprint("fraud", i%2))}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := begun[i].File(ctx, "model.bin", strings.NewReader("x"), 1, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute) // the intents are stored
+		bucket.before = func(operation, key string) error {
+			if dead || strings.Contains(key, "_audit/") {
+				return blob.ErrUnavailable
+			}
+			return nil
+		}
+		for i, u := range begun {
+			if dead = i == saves; dead {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, time.Minute)
+				defer cancel()
+			}
+			if _, err := u.Commit(ctx, registry.Facts{}); (err != nil) != dead {
+				t.Fatal(i, err)
+			}
+		}
+		dead = true
+		got := map[string]int{}
+		for _, open := range checked(t, other).Open {
+			if open.By == "root" {
+				got[open.Outcome]++
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("outcomes %v, want %v", got, want)
+		}
+	})
 }

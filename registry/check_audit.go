@@ -107,14 +107,29 @@ func (c *checker) chain(links []link) {
 	}
 }
 
-// settle finds out what came of changes. Those that ended meanwhile are none of them: their
-// end was written after the listing had passed its place.
+// settle finds out what came of changes, which are in the order of their time. Those that
+// ended meanwhile are none of them: their end was written after the listing had passed its
+// place.
 func (c *checker) settle(ctx context.Context, open []AuditRecord, ended map[string]bool) error {
+	open = slices.DeleteFunc(open, func(a AuditRecord) bool { return ended[a.ID] })
+	saves := map[series][]AuditRecord{}
 	for _, a := range open {
-		if ended[a.ID] {
-			continue
+		if a.Action == AuditPublish || a.Action == AuditCopy {
+			s := series{a.Tenant, a.Model}
+			saves[s] = append(saves[s], a)
 		}
-		outcome, err := c.r.outcomeOf(ctx, a)
+	}
+	saved := map[string]string{}
+	for s, changes := range saves {
+		if err := c.r.outcomesOfSaves(ctx, s, changes, saved); err != nil {
+			return fmt.Errorf("find out what came of saves to %s: %w", s, err)
+		}
+	}
+	for _, a := range open {
+		outcome, err := saved[a.ID], error(nil)
+		if outcome == "" {
+			outcome, err = c.r.outcomeOf(ctx, a)
+		}
 		if errors.Is(err, ErrCorrupt) { // it is reported with what is damaged
 			outcome, err = OutcomeNotKnown, nil
 		}
@@ -126,12 +141,10 @@ func (c *checker) settle(ctx context.Context, open []AuditRecord, ended map[stri
 	return nil
 }
 
-// outcomeOf looks for a change's id in what was to be changed.
+// outcomeOf looks for a change's id in what was to be changed, where that is no save.
 func (r *Registry) outcomeOf(ctx context.Context, a AuditRecord) (string, error) {
 	s := series{a.Tenant, a.Model}
 	switch a.Action {
-	case AuditPublish, AuditCopy:
-		return r.outcomeOfPublish(ctx, s, a)
 	case AuditVersionUpdate, AuditVersionDelete:
 		n := a.Version
 		if n == 0 { // the intent of one that named it otherwise
@@ -181,25 +194,35 @@ func lookFor[T any, P mutable[T]](ctx context.Context, r *Registry, key, id stri
 	return outcomeIf(made, nil)
 }
 
-// outcomeOfPublish looks through the log of the model, the newest first, down to what was
-// made long before the intent.
-func (r *Registry) outcomeOfPublish(ctx context.Context, s series, a AuditRecord) (string, error) {
+// outcomesOfSaves looks for all of a model's changes in one walk through its log, the newest
+// first, down to what was made long before the first of them. A node that is killed leaves
+// many, so that a walk for each would take hours in the end.
+func (r *Registry) outcomesOfSaves(ctx context.Context, s series, changes []AuditRecord, outcomes map[string]string) error {
 	const clocks = 48 * time.Hour // by which those of two nodes may differ
-	top, err := r.top(ctx, s)
-	if err != nil {
-		return "", err
+	first := changes[0].At.Add(-clocks)
+	missing := map[string]bool{}
+	for _, a := range changes {
+		missing[a.ID] = true
+		outcomes[a.ID] = OutcomeNotMade
 	}
-	for n := top; n > 0; n-- {
-		rec, err := r.record(ctx, s, n)
-		if err != nil {
-			return outcomeIf(false, err)
-		}
-		if rec.Nonce == a.ID {
-			return OutcomeMade, nil
-		}
-		if rec.At.Before(a.At.Add(-clocks)) {
-			break
-		}
+	last, err := r.top(ctx, s)
+	for past := false; err == nil && last > 0 && len(missing) > 0 && !past; {
+		from := max(1, last-4*sideBySide+1)
+		err = r.recordRange(ctx, s, from, last, func(rec *record) error {
+			if missing[rec.Nonce] {
+				outcomes[rec.Nonce] = OutcomeMade
+				delete(missing, rec.Nonce)
+			}
+			past = past || rec.At.Before(first)
+			return nil
+		})
+		last = from - 1
 	}
-	return OutcomeNotMade, nil
+	if errors.Is(err, ErrCorrupt) || isNotFound(err) { // it is reported with what is damaged
+		for id := range missing {
+			outcomes[id] = OutcomeNotKnown
+		}
+		return nil
+	}
+	return err
 }
