@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -92,6 +93,27 @@ func (s *Server) Age(t testing.TB, bucket string, by time.Duration) {
 		t.Fatal(err)
 	}
 }
+
+// RemoveHalfWritten removes what versitygw left of objects that it was writing when it was
+// killed: files with names of its own, which it shows as objects from then on. check names
+// them, rightly; no node wrote them, and none may remove what is not its own.
+func (s *Server) RemoveHalfWritten(t testing.TB, bucket string) (removed int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(s.data, bucket), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !halfWritten.MatchString(d.Name()) {
+			return err
+		}
+		removed++
+		return os.Remove(path)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return removed
+}
+
+// halfWritten is how versitygw calls a file until it is whole.
+var halfWritten = regexp.MustCompile(`^\..+\.sgwtmp\.[0-9]+$`)
 
 // Bucket is the name of the bucket in a store URL of this server.
 func (s *Server) Bucket(store string) string {

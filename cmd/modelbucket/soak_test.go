@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"modelbucket/blob"
 	"modelbucket/blob/blobtest"
 	"modelbucket/detector"
 	"modelbucket/registry"
@@ -132,7 +131,7 @@ func TestSoak(t *testing.T) {
 			t.Errorf("a node ended with %v", err)
 		}
 	}
-	torn := s.tidyServer(t)
+	torn := s.server.RemoveHalfWritten(t, s.server.Bucket(s.store))
 	report, swept := s.sweep(t)
 	w.audit(t, s, report)
 	t.Logf("soak.audit_seconds %.0f", time.Since(began).Seconds()-took.Seconds())
@@ -146,34 +145,6 @@ func TestSoak(t *testing.T) {
 		t.Error("too little went wrong for this to prove anything")
 	}
 }
-
-// tidyServer removes what the S3 server itself left of objects that it was writing when it
-// was killed: files with names of its own, which it shows as objects from then on. check
-// names them, rightly; no node wrote them, and none may remove what is not its own.
-func (s *site) tidyServer(t *testing.T) (removed int) {
-	t.Helper()
-	for o := (blob.ListOptions{}); ; {
-		page, err := s.bucket.List(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, object := range page.Objects {
-			if !halfWritten.MatchString(object.Key) {
-				continue
-			}
-			if err := s.bucket.Delete(t.Context(), object.Key); err != nil {
-				t.Fatal(err)
-			}
-			removed++
-		}
-		if o.StartAfter = page.Next; o.StartAfter == "" {
-			return removed
-		}
-	}
-}
-
-// halfWritten is how versitygw calls a file until it is whole.
-var halfWritten = regexp.MustCompile(`/\.[^/]+\.sgwtmp\.[0-9]+$`)
 
 // world is what the clients know: of each model, what was acknowledged.
 type world struct {
