@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,8 +180,13 @@ func TestManyOpenSaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := blob.NewMemory()
 		other := node(t, memory)
-		dead := false
-		bucket := &hooked{Bucket: memory}
+		var mute, dead atomic.Bool // no call to the log succeeds; none at all
+		bucket := &hooked{Bucket: memory, before: func(operation, key string) error {
+			if dead.Load() || mute.Load() && strings.Contains(key, "_audit/") {
+				return blob.ErrUnavailable
+			}
+			return nil
+		}}
 		r := node(t, bucket)
 		ctx := asCaller(t.Context(), "root")
 		const saves = 3*64 + 5 // the log is read in batches of 64
@@ -197,23 +203,18 @@ func TestManyOpenSaves(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute) // the intents are stored
-		bucket.before = func(operation, key string) error {
-			if dead || strings.Contains(key, "_audit/") {
-				return blob.ErrUnavailable
-			}
-			return nil
-		}
+		mute.Store(true)
 		for i, u := range begun {
-			if dead = i == saves; dead {
+			if i == saves {
+				dead.Store(true)
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, time.Minute)
 				defer cancel()
 			}
-			if _, err := u.Commit(ctx, registry.Facts{}); (err != nil) != dead {
+			if _, err := u.Commit(ctx, registry.Facts{}); (err != nil) != dead.Load() {
 				t.Fatal(i, err)
 			}
 		}
-		dead = true
 		got := map[string]int{}
 		for _, open := range checked(t, other).Open {
 			if open.By == "root" {
