@@ -126,8 +126,9 @@ func (c *checker) settle(ctx context.Context, open []AuditRecord, ended map[stri
 		}
 	}
 	for _, a := range open {
-		outcome, err := saved[a.ID], error(nil)
-		if outcome == "" {
+		outcome, known := saved[a.ID]
+		var err error
+		if !known {
 			outcome, err = c.r.outcomeOf(ctx, a)
 		}
 		if errors.Is(err, ErrCorrupt) { // it is reported with what is damaged

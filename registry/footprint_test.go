@@ -23,17 +23,7 @@ func TestLargeMetadataDoesNotFillMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range versions {
-		u, err := r.Begin(t.Context(), registry.Publication{Tenant: "acme", Model: "fraud", By: "test", UserMetadata: about})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := u.File(t.Context(), "model.bin", bytes.NewReader([]byte("x")), 1, ""); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := u.Commit(t.Context(), registry.Facts{}); err != nil {
-			t.Fatal(err)
-		}
-		u.Abort()
+		mustPublish(t, r, registry.Publication{Tenant: acme, Model: fraud, By: "test", UserMetadata: about}, "x")
 	}
 	if err := r.Close(t.Context()); err != nil {
 		t.Error(err)

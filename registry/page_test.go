@@ -16,26 +16,10 @@ const most = (8 + 16) << 20
 // Who writes decides how large what is listed is. A page of large entries ends early, and
 // the pages together have everything once.
 func TestPagesOfLargeEntries(t *testing.T) {
-	r, err := registry.Open(t.Context(), blob.NewMemory(), registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := node(t, blob.NewMemory())
 	large := map[string]string{}
 	for i := range 100 {
 		large[fmt.Sprint("tag", i)] = strings.Repeat("x", 8<<10)
-	}
-	publish := func(tenant registry.Tenant, model registry.Model, tags map[string]string) {
-		u, err := r.Begin(t.Context(), registry.Publication{Tenant: tenant, Model: model, By: "test", Tags: tags})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer u.Abort()
-		if _, err := u.File(t.Context(), "model.bin", strings.NewReader("x"), 1, ""); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := u.Commit(t.Context(), registry.Facts{}); err != nil {
-			t.Fatal(err)
-		}
 	}
 	describe := registry.Change{Tags: map[string]*string{}, By: "test"}
 	for name, value := range large {
@@ -48,7 +32,7 @@ func TestPagesOfLargeEntries(t *testing.T) {
 		}
 		for i := range 15 {
 			model := registry.Model(fmt.Sprintf("fraud%02d", i))
-			publish(tenant, model, nil)
+			mustPublish(t, r, registry.Publication{Tenant: tenant, Model: model}, "x")
 			if _, err := r.UpdateModel(t.Context(), tenant, model, describe); err != nil {
 				t.Fatal(err)
 			}
@@ -56,13 +40,13 @@ func TestPagesOfLargeEntries(t *testing.T) {
 		}
 	}
 	for range 50 {
-		publish("acme", "many", large)
+		mustPublish(t, r, registry.Publication{Tenant: acme, Model: "many", Tags: large}, "x")
 	}
 
 	var got []string
 	pages := 0
 	for q := (registry.VersionQuery{Limit: 1000}); ; pages++ {
-		page, err := r.Versions(t.Context(), "acme", "many", q)
+		page, err := r.Versions(t.Context(), acme, "many", q)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ type call struct {
 	key     registry.KeyID
 
 	reads *detector.Gate // of all that is read
-	held  *holding       // of reads, for a large document; nil: nothing
+	held  *holding       // of reads; nil: nothing
 }
 
 func (c *call) ref() registry.Ref {
@@ -159,8 +159,16 @@ func (c *call) json(status int, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := c.holdAnswer(body); err != nil {
-		return err
+	return c.document(status, body)
+}
+
+// document answers with JSON. A large answer to a read is counted for as long as the caller
+// takes to take it; one to a change is given in any case: it was made.
+func (c *call) document(status int, body []byte) error {
+	if len(body) >= largeAnswer && c.r.Method == http.MethodGet {
+		if err := c.hold(int64(len(body))); err != nil {
+			return err
+		}
 	}
 	writeBody(c.w, c.r, status, "application/json", body)
 	return nil
@@ -183,11 +191,7 @@ func (c *call) tagged(v any, t tag) error {
 		c.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	if err := c.holdAnswer(body); err != nil {
-		return err
-	}
-	writeBody(c.w, c.r, http.StatusOK, "application/json", body)
-	return nil
+	return c.document(http.StatusOK, body)
 }
 
 // changed answers a change with the document as it is now, and its ETag.
@@ -199,8 +203,7 @@ func (c *call) tellTag(status int, v any, t tag) error {
 		return err
 	}
 	c.w.Header().Set("ETag", etag)
-	writeBody(c.w, c.r, status, "application/json", body)
-	return nil
+	return c.document(status, body)
 }
 
 func encodeTagged(v any, t tag) (body []byte, etag string, err error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/textproto"
 	"path"
 	"strconv"
 	"strings"
@@ -43,11 +44,9 @@ func (s *Server) getFile(c *call) error {
 	if c.r.Method == http.MethodHead || f.Size == 0 {
 		return c.send(status, head, nil)
 	}
-	held, err := c.enter(s.works.downloads, min(f.Size, pieceWeight))
-	if err != nil {
+	if err := c.hold(min(f.Size, pieceWeight)); err != nil {
 		return err
 	}
-	defer held.leave()
 	body, err := s.registry.OpenFile(c.r.Context(), v, f.Name, part)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func (c *call) fileRange(f registry.File, head http.Header) (blob.Range, int, er
 	if ifRange := c.r.Header.Get("If-Range"); !ok || ifRange != "" && ifRange != head.Get("ETag") {
 		return blob.Range{}, http.StatusOK, nil
 	}
-	first, last, ok := parseRange(strings.TrimSpace(spec), f.Size)
+	first, last, ok := parseRange(textproto.TrimString(spec), f.Size)
 	if !ok {
 		return blob.Range{}, http.StatusOK, nil
 	}

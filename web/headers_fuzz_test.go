@@ -16,7 +16,7 @@ import (
 // FuzzRange: a part of a file is sent only where net/http would send the very same; and
 // whatever is asked for, no more than there is.
 func FuzzRange(f *testing.F) {
-	for _, header := range []string{"bytes=0-0", "bytes=2-", "bytes=-3", "bytes=-0", "bytes=5-4", "bytes=99-", "bytes=0-0,2-3", "bytes=0-18446744073709551615", "bytes=-9223372036854775808", "bytes= 1-2 ", "items=0-1", "bytes=--1"} {
+	for _, header := range []string{"bytes=0-0", "bytes=2-", "bytes=-3", "bytes=-0", "bytes=5-4", "bytes=99-", "bytes=0-0,2-3", "bytes=0-18446744073709551615", "bytes=-9223372036854775808", "bytes= 1-2 ", "bytes=\v0-", "items=0-1", "bytes=--1"} {
 		f.Add(header, uint8(10))
 	}
 	f.Fuzz(func(t *testing.T, header string, size uint8) {

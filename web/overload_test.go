@@ -297,18 +297,8 @@ func TestLargeAnswers(t *testing.T) {
 			c.key("acme", registry.NewKey{Tenant: "acme", Role: registry.Reader})
 			c.key("bolt", registry.NewKey{Tenant: "bolt", Role: registry.Reader})
 			about := `{"about":"` + strings.Repeat("x", 1_000_000) + `"}`
-			for _, tenant := range []registry.Tenant{"acme", "bolt"} {
-				u, err := n.registry.Begin(t.Context(), registry.Publication{Tenant: tenant, Model: "fraud", By: "test", UserMetadata: []byte(about)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := u.File(t.Context(), "model.bin", strings.NewReader("x"), 1, ""); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := u.Commit(t.Context(), registry.Facts{}); err != nil {
-					t.Fatal(err)
-				}
-				u.Abort()
+			for _, tenant := range []string{"acme", "bolt"} {
+				n.must(t, "root", "POST", "/v1/tenants/"+tenant+"/models/fraud/versions", formOf(metadataPart(`{"user_metadata":`+about+`}`), filePart), http.StatusCreated, "Content-Type", "multipart/form-data; boundary=b")
 			}
 			var begun atomic.Int64
 			let := make(chan struct{})

@@ -59,9 +59,6 @@ func (s *Server) train(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.rights.last(); err != nil {
-		return err
-	}
 	v, err := t.Publish(c.r.Context(), s.registry, registry.Publication{
 		Tenant: c.tenant, Model: c.model, Label: said.Label, Key: key, By: c.who.Name, Aliases: said.Aliases,
 		Description: said.Description, Tags: said.Tags, UserMetadata: said.UserMetadata, Signer: s.options.Signer,
@@ -141,9 +138,13 @@ func (s *Server) fit(c *call, body *requestBody, format detector.Format, said *t
 		return nil, err
 	}
 	defer held.leave()
-	return detector.Train(ctx, set, detector.TrainOptions{
+	trained, err := detector.Train(ctx, set, detector.TrainOptions{
 		Features: said.Features, Parameters: said.parameters, Levels: said.ThreatLevels, SklearnVersion: said.SklearnVersion,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return trained, c.rights.last() // it is to be saved
 }
 
 // featuresToKeep are the columns that a training needs, as far as that is known before

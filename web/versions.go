@@ -107,11 +107,9 @@ func (s *Server) verify(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	held, err := c.enter(s.works.downloads, pieceWeight)
-	if err != nil {
+	if err := c.hold(pieceWeight); err != nil {
 		return err
 	}
-	defer held.leave()
 	report, err := s.registry.Verify(c.r.Context(), c.ref())
 	if err != nil {
 		return err
@@ -175,11 +173,9 @@ func (s *Server) copyTo(c *call, to registry.Ref, body copyBody) error {
 		return err
 	}
 	defer one.leave()
-	held, err := c.enter(s.works.downloads, pieceWeight)
-	if err != nil {
+	if err := c.hold(pieceWeight); err != nil {
 		return err
 	}
-	defer held.leave()
 	key, err := c.idempotencyKey()
 	if err != nil {
 		return err

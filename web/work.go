@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/http"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -153,19 +152,9 @@ func (c *call) hold(weight int64) (err error) {
 	return c.held.reach(weight)
 }
 
-// holdAnswer counts a large answer to a read for as long as the caller takes to take it. One
-// to a change is given in any case: it was made.
-func (c *call) holdAnswer(body []byte) error {
-	if len(body) < largeAnswer || c.r.Method != http.MethodGet {
-		return nil
-	}
-	return c.hold(int64(len(body)))
-}
-
 func (c *call) letGo() {
 	if c.held != nil {
 		c.held.leave()
-		c.held = nil
 	}
 }
 

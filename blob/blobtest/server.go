@@ -75,13 +75,7 @@ func (s *Server) Ages() bool { return s.data != "" }
 // Age makes all that versitygw holds in a bucket older, as if so much time had gone by.
 func (s *Server) Age(t testing.TB, bucket string, by time.Duration) {
 	t.Helper()
-	if !s.Ages() {
-		t.Fatal("only versitygw's objects can be made older")
-	}
-	err := filepath.WalkDir(filepath.Join(s.data, bucket), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
+	s.eachFile(t, bucket, func(path string, d fs.DirEntry) error {
 		info, err := d.Info()
 		if err != nil {
 			return err
@@ -89,9 +83,6 @@ func (s *Server) Age(t testing.TB, bucket string, by time.Duration) {
 		older := info.ModTime().Add(-by)
 		return os.Chtimes(path, older, older)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // RemoveHalfWritten removes what versitygw left of objects that it was writing when it was
@@ -99,17 +90,31 @@ func (s *Server) Age(t testing.TB, bucket string, by time.Duration) {
 // them, rightly; no node wrote them, and none may remove what is not its own.
 func (s *Server) RemoveHalfWritten(t testing.TB, bucket string) (removed int) {
 	t.Helper()
-	err := filepath.WalkDir(filepath.Join(s.data, bucket), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !halfWritten.MatchString(d.Name()) {
-			return err
+	s.eachFile(t, bucket, func(path string, d fs.DirEntry) error {
+		if !halfWritten.MatchString(d.Name()) {
+			return nil
 		}
 		removed++
 		return os.Remove(path)
 	})
+	return removed
+}
+
+// eachFile calls f with the files of versitygw's objects in a bucket.
+func (s *Server) eachFile(t testing.TB, bucket string, f func(path string, d fs.DirEntry) error) {
+	t.Helper()
+	if s.data == "" {
+		t.Fatal("only versitygw keeps each object in a file")
+	}
+	err := filepath.WalkDir(filepath.Join(s.data, bucket), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return f(path, d)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return removed
 }
 
 // halfWritten is how versitygw calls a file until it is whole.

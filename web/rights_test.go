@@ -38,49 +38,41 @@ func (r slowReader) Write(p []byte) (int, error) {
 	return r.recorder.Write(p)
 }
 
-// underWay are requests that take two minutes, each by who may.
-var underWay = []struct {
-	name, who, method, path, kind, head, piece string
-}{
-	{"stream", "scorer", "POST", "/v1/tenants/acme/models/fraud/detect", "application/x-ndjson", "", oneEvent + "\n"},
-	{"body of events", "scorer", "POST", "/v1/tenants/acme/models/fraud/detect", "text/csv", "packet_count\n", "1\n"},
-	{"upload", "writer", "POST", "/v1/tenants/acme/models/fraud/versions", "application/octet-stream", "", strings.Repeat("x", 20_000)},
-	{"training", "writer", "POST", "/v1/tenants/acme/models/fraud/train", "text/csv", "packet_count\n", "1\n2\n3\n"},
-	{"download", "reader", "GET", "/v1/tenants/acme/models/large/versions/1/files/model.joblib", "", "", ""},
+// longRequest takes two minutes, by who may.
+type longRequest struct{ who, method, path, kind, head, piece string }
+
+var underWay = map[string]longRequest{
+	"stream":         {"scorer", "POST", "/v1/tenants/acme/models/fraud/detect", "application/x-ndjson", "", oneEvent + "\n"},
+	"body of events": {"scorer", "POST", "/v1/tenants/acme/models/fraud/detect", "text/csv", "packet_count\n", "1\n"},
+	"upload":         {"writer", "POST", "/v1/tenants/acme/models/fraud/versions", "application/octet-stream", "", strings.Repeat("x", 20_000)},
+	"training":       {"writer", "POST", "/v1/tenants/acme/models/fraud/train", "text/csv", "packet_count\n", "1\n2\n3\n"},
+	"download":       {who: "reader", method: "GET", path: "/v1/tenants/acme/models/large/versions/1/files/model.joblib"},
 }
 
-// takeLong sends the request with that name; its answer comes after two minutes, or when
-// it is ended.
-func takeLong(n *callers, name string) (status int, answer string, took time.Duration) {
-	for _, u := range underWay {
-		if u.name != name {
-			continue
-		}
-		w := recorder{httptest.NewRecorder()}
-		answerTo := http.ResponseWriter(w)
-		r := n.request(u.who, u.method, u.path, &trickle{u.head, u.piece, 120}, "Content-Type", u.kind)
-		if u.piece == "" {
-			r.Body, r.ContentLength = http.NoBody, 0
-			answerTo = slowReader{w}
-		}
-		began := time.Now()
-		func() {
-			defer func() {
-				if broken := recover(); broken != nil && broken != http.ErrAbortHandler {
-					panic(broken)
-				}
-			}()
-			n.server.ServeHTTP(answerTo, r)
-		}()
-		return w.Code, w.Body.String(), time.Since(began)
+// send returns the answer, which comes after two minutes, or when the request is ended.
+func (u longRequest) send(n *callers) (status int, answer string, took time.Duration) {
+	w := recorder{httptest.NewRecorder()}
+	answerTo := http.ResponseWriter(w)
+	r := n.request(u.who, u.method, u.path, &trickle{u.head, u.piece, 120}, "Content-Type", u.kind)
+	if u.piece == "" {
+		r.Body, r.ContentLength = http.NoBody, 0
+		answerTo = slowReader{w}
 	}
-	panic("no such request")
+	began := time.Now()
+	defer func() {
+		if broken := recover(); broken != nil && broken != http.ErrAbortHandler {
+			panic(broken)
+		}
+		status, answer, took = w.Code, w.Body.String(), time.Since(began)
+	}()
+	n.server.ServeHTTP(answerTo, r)
+	return
 }
 
 // TestRevokedUnderWay: what was begun with a key ends within 30 s of the key's revocation
 // on another node, and saves nothing; what was begun with another goes on to its end.
 func TestRevokedUnderWay(t *testing.T) {
-	for _, u := range underWay {
+	for name, u := range underWay {
 		for _, revoked := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, 2, nil)
@@ -97,25 +89,25 @@ func TestRevokedUnderWay(t *testing.T) {
 						c.nodes[0].must(t, "root", "DELETE", "/v1/tenants/acme/keys/"+string(keys[u.who]), "", http.StatusOK)
 					})
 				}
-				status, answer, took := takeLong(c.nodes[1].callers, u.name)
+				status, answer, took := u.send(c.nodes[1].callers)
 				switch {
 				case !revoked:
-					if status >= 300 || took < 100*time.Second || u.name == "stream" && !strings.Contains(answer, `{"summary":`) || u.name == "download" && answer != large {
-						t.Errorf("%s: %d after %v, %d bytes: %.300s", u.name, status, took, len(answer), answer)
+					if status >= 300 || took < 100*time.Second || name == "stream" && !strings.Contains(answer, `{"summary":`) || name == "download" && answer != large {
+						t.Errorf("%s: %d after %v, %d bytes: %.300s", name, status, took, len(answer), answer)
 					}
 				case took > 90*time.Second || took < time.Minute:
-					t.Errorf("%s, revoked after a minute: ended after %v", u.name, took)
-				case u.name == "download":
+					t.Errorf("%s, revoked after a minute: ended after %v", name, took)
+				case name == "download":
 					if len(answer) > len(large)*3/4 {
-						t.Errorf("%s: %d bytes came", u.name, len(answer))
+						t.Errorf("%s: %d bytes came", name, len(answer))
 					}
-				case !strings.Contains(answer, "was revoked") || u.name != "stream" && status != http.StatusUnauthorized:
-					t.Errorf("%s: %d, at its end %s", u.name, status, answer[max(0, len(answer)-300):])
+				case !strings.Contains(answer, "was revoked") || name != "stream" && status != http.StatusUnauthorized:
+					t.Errorf("%s: %d, at its end %s", name, status, answer[max(0, len(answer)-300):])
 				}
 				versions := c.nodes[0].must(t, "root", "GET", "/v1/tenants/acme/models/fraud/versions", "", http.StatusOK)
 				saved := strings.Contains(versions, `"version":2`)
-				if changes := u.name == "upload" || u.name == "training"; saved != (changes && !revoked) {
-					t.Errorf("%s, revoked %v: saved %v", u.name, revoked, saved)
+				if changes := name == "upload" || name == "training"; saved != (changes && !revoked) {
+					t.Errorf("%s, revoked %v: saved %v", name, revoked, saved)
 				}
 			})
 		}
@@ -132,14 +124,14 @@ func TestAwayUnderWay(t *testing.T) {
 		c.key("scorer", registry.NewKey{Tenant: "acme", Role: registry.Scorer})
 		c.key("writer", registry.NewKey{Tenant: "acme", Role: registry.Writer})
 		time.AfterFunc(10*time.Second, n.cutOff)
-		if _, answer, took := takeLong(n.callers, "stream"); took < time.Minute || took > 90*time.Second || !strings.Contains(answer, `"code":"auth_unavailable"`) {
+		if _, answer, took := underWay["stream"].send(n.callers); took < time.Minute || took > 90*time.Second || !strings.Contains(answer, `"code":"auth_unavailable"`) {
 			t.Errorf("stream: ended after %v: %s", took, answer[max(0, len(answer)-300):])
 		}
 		n.reconnect()
 		time.Sleep(10 * time.Second)
 		time.AfterFunc(30*time.Second, n.cutOff)
 		time.AfterFunc(60*time.Second, n.reconnect)
-		if status, answer, _ := takeLong(n.callers, "training"); status != http.StatusCreated {
+		if status, answer, _ := underWay["training"].send(n.callers); status != http.StatusCreated {
 			t.Errorf("training: %d %.300s", status, answer)
 		}
 	})
@@ -159,10 +151,10 @@ func TestIssuedUnderWay(t *testing.T) {
 		}
 		upload := make(chan int)
 		go func() {
-			status, _, _ := takeLong(n.callers, "upload")
+			status, _, _ := underWay["upload"].send(n.callers)
 			upload <- status
 		}()
-		if _, answer, took := takeLong(n.callers, "stream"); took < time.Minute || took > 65*time.Second || !strings.Contains(answer, "it has expired") {
+		if _, answer, took := underWay["stream"].send(n.callers); took < time.Minute || took > 65*time.Second || !strings.Contains(answer, "it has expired") {
 			t.Errorf("stream: ended after %v: %s", took, answer[max(0, len(answer)-300):])
 		}
 		if status := <-upload; status != http.StatusCreated {
