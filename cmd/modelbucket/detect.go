@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -54,17 +55,14 @@ func (c detectCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	v, err := api.Version(ctx, c.Ref)
-	if err != nil {
-		return p.suggest(ctx, api, c.Ref, err)
-	}
-	out, err := p.newResults(v, c.Explain)
+	ref, features, err := p.detectorOf(ctx, api, c.Ref)
 	if err != nil {
 		return err
 	}
+	out := &results{p: p, features: features, explain: c.Explain}
 	o := client.DetectOptions{Original: out.table() || c.Include == "original_data", Strict: c.Strict, Explain: c.Explain}
 	anomalies, began := 0, time.Now()
-	summary, err := api.DetectStream(ctx, v.Ref(), client.ReaderOf(body, format), o, func(r *client.Result, line []byte) error {
+	summary, err := api.DetectStream(ctx, ref, client.ReaderOf(body, format), o, func(r *client.Result, line []byte) error {
 		anomalies += count(r.Anomaly)
 		if !c.shows(r) {
 			return nil
@@ -88,6 +86,25 @@ func (c detectCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
+// detectorOf finds the version that ref means now, and the features of its detector. A
+// scorer's key may not see them, and scores all the same, by ref as it is.
+func (p *program) detectorOf(ctx context.Context, api *client.Client, ref registry.Ref) (registry.Ref, []string, error) {
+	v, err := api.Version(ctx, ref)
+	if answered, ok := errors.AsType[*client.Error](err); ok && answered.Code == "forbidden" {
+		return ref, nil, nil
+	}
+	if err != nil {
+		return ref, nil, p.suggest(ctx, api, ref, err)
+	}
+	var facts detectorFacts
+	if len(v.Detector) > 0 {
+		if err := json.Unmarshal(v.Detector, &facts); err != nil {
+			return ref, nil, fmt.Errorf("detector of %s: %w", v.Ref(), err)
+		}
+	}
+	return v.Ref(), facts.Features, nil
+}
+
 // results prints what a detector says, event by event, in the form that was asked for.
 type results struct {
 	p        *program
@@ -95,16 +112,6 @@ type results struct {
 	explain  bool
 	widths   []int // on a terminal
 	begun    bool
-}
-
-func (p *program) newResults(v *registry.Version, explain bool) (*results, error) {
-	var facts detectorFacts
-	if len(v.Detector) > 0 {
-		if err := json.Unmarshal(v.Detector, &facts); err != nil {
-			return nil, fmt.Errorf("detector of %s: %w", v.Ref(), err)
-		}
-	}
-	return &results{p: p, features: facts.Features, explain: explain}, nil
 }
 
 func (o *results) table() bool { return !o.p.JSON && !o.p.Quiet }

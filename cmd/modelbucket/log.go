@@ -77,10 +77,10 @@ func ends(all iter.Seq2[registry.AuditRecord, error]) iter.Seq2[registry.AuditRe
 	}
 }
 
-// subject is what a record is about.
+// subject is what a record is about: of an attempt at another tenant's, that one.
 func subject(a registry.AuditRecord) string {
 	var s strings.Builder
-	s.WriteString(orElse(string(a.Tenant), string(a.Named)))
+	s.WriteString(orElse(string(a.Named), string(a.Tenant)))
 	if a.Model != "" {
 		s.WriteString("/" + string(a.Model))
 	}
