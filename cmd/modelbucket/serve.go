@@ -106,6 +106,7 @@ func (c serveCommand) Run(ctx context.Context, p *program) error {
 	stop := node.collectEvery(ctx, c.GCInterval, c.ReadOnly)
 	defer stop()
 	log.Info("ready", "url", about.URL, "store", about.Store, "version", programVersion())
+	keepHeap()
 	if err := server.Serve(ctx, listener); err != nil {
 		return err
 	}
