@@ -106,7 +106,7 @@ func BenchmarkCrowd(b *testing.B) {
 	_, env := build(b)
 	n, _ := trainedNode(b, env, "--store=dir:"+b.TempDir())
 	ask(b, "POST", n.URL+"/v1/tenants/bolt/models/edge/train", "application/json", networkEvents(20_000))
-	w, err := dial(n.URL+"/v1/tenants/bolt/models/edge/detect", networkEvents(1))
+	w, err := dial(n.URL+"/v1/tenants/bolt/models/edge/detect", "application/json", networkEvents(1))
 	if err != nil {
 		b.Fatal(err)
 	}

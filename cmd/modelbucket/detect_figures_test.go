@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -32,7 +33,7 @@ type wire struct {
 	request []byte
 }
 
-func dial(target string, body []byte) (*wire, error) {
+func dial(target, kind string, body []byte) (*wire, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -41,42 +42,55 @@ func dial(target string, body []byte) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", u.RequestURI(), u.Host, len(body))
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", u.RequestURI(), u.Host, kind, len(body))
 	return &wire{conn, textproto.NewReader(bufio.NewReaderSize(conn, 64<<10)), append([]byte(head), body...)}, nil
 }
 
-// ask sends the request and reads the answer to its end.
+// ask sends the request and reads the answer to its end, which must be 200.
 func (w *wire) ask() error {
-	if _, err := w.conn.Write(w.request); err != nil {
-		return err
+	status, _, err := w.answer()
+	if err == nil && status != 200 {
+		err = fmt.Errorf("answer %d", status)
 	}
-	status, err := w.in.ReadLine()
+	return err
+}
+
+// answer sends the request and reads the answer to its end; most have no Retry-After. An
+// answer may come before the whole body was taken.
+func (w *wire) answer() (status int, retryAfter string, err error) {
+	_, sendErr := w.conn.Write(w.request)
+	line, err := w.in.ReadLine()
 	if err != nil {
-		return err
+		return 0, "", errors.Join(sendErr, err)
 	}
-	if !strings.HasPrefix(status, "HTTP/1.1 200") {
-		return fmt.Errorf("answer %s", status)
+	rest, ok := strings.CutPrefix(line, "HTTP/1.1 ")
+	if status, err = strconv.Atoi(rest[:min(3, len(rest))]); !ok || err != nil {
+		return 0, "", fmt.Errorf("answer %s", line)
 	}
 	length := int64(-1)
 	for {
 		line, err := w.in.ReadLineBytes()
 		if err != nil {
-			return err
+			return 0, "", err
 		}
 		if len(line) == 0 {
 			break
 		}
-		if name, value, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(name), "Content-Length") {
-			if length, err = strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err != nil {
-				return err
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch value := string(bytes.TrimSpace(value)); {
+		case strings.EqualFold(string(name), "Content-Length"):
+			if length, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return 0, "", err
 			}
+		case strings.EqualFold(string(name), "Retry-After"):
+			retryAfter = value
 		}
 	}
 	if length < 0 {
-		return fmt.Errorf("an answer without its length")
+		return 0, "", fmt.Errorf("an answer without its length")
 	}
 	_, err = io.CopyN(io.Discard, w.in.R, length)
-	return err
+	return status, retryAfter, err
 }
 
 // asked asks over some connections for two seconds, and returns the times taken, in
@@ -89,7 +103,7 @@ func asked(b *testing.B, target string, body []byte, connections int) (times []t
 	for range connections {
 		wait.Go(func() {
 			var own []time.Duration
-			w, err := dial(target, body)
+			w, err := dial(target, "application/json", body)
 			if err == nil {
 				defer w.conn.Close()
 				for err == nil && time.Since(began) < 2*time.Second {
@@ -256,7 +270,7 @@ func BenchmarkColdDetect(b *testing.B) {
 				fresh := benchNode(b, env, where, "--insecure") // which has seen none of them
 				var times []time.Duration
 				for i := range models {
-					w, err := dial(fmt.Sprintf("%s/v1/tenants/acme/models/cold-%d/detect", fresh.URL, i), networkEvents(1))
+					w, err := dial(fmt.Sprintf("%s/v1/tenants/acme/models/cold-%d/detect", fresh.URL, i), "application/json", networkEvents(1))
 					if err != nil {
 						b.Fatal(err)
 					}
